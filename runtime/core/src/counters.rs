@@ -31,6 +31,8 @@ counters! {
     frames_duplicate,
     /// Frames whose number lies below the newest one's: dropped.
     frames_out_of_order,
+    /// Frames whose number lies above the largest one allowed: dropped.
+    frames_out_of_range,
     /// Frame numbers that never came (the source skipped them): treated as frames without anybody.
     frames_missing,
     /// Jumps of the frame number beyond the limit: all tracks and events ended, then a new start.

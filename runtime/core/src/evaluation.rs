@@ -28,9 +28,9 @@ pub fn smooth_paper(scores: &mut [f64], scratch: &mut [f64]) {
         scratch.copy_from_slice(scores);
         for (place, score) in scores.iter_mut().enumerate() {
             let mut sum = weights[0] * scratch[place];
-            for distance in 1..=radius {
-                let (before, after) = (reflect(place as i64 - distance as i64, length), reflect(place as i64 + distance as i64, length));
-                sum += weights[distance] * (scratch[before] + scratch[after]);
+            for (distance, weight) in weights.iter().enumerate().take(radius + 1).skip(1) {
+                let (before, after) = (place as i64 - distance as i64, place as i64 + distance as i64);
+                sum += weight * (scratch[reflect(before, length)] + scratch[reflect(after, length)]);
             }
             *score = sum / total;
         }

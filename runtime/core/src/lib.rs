@@ -33,6 +33,8 @@ pub mod segment;
 
 pub mod counters;
 
+pub mod track_table;
+
 pub mod pipeline;
 
 pub mod evaluation;

@@ -52,13 +52,16 @@ pub const SCORE_RING_FRAMES: usize = 128;
 /// A jump of the frame number by more than this ends every track and event and starts anew (`frame_gaps`).
 pub const FRAME_GAP_MAX: u64 = 256;
 
+/// Largest frame number: what a JSON number holds exactly; 9.5 million years at 30 frames per second.
+pub const FRAME_INDEX_MAX: u64 = 1 << 53;
+
 /// So many frames in a row with numbers below the newest one mean that the source was restarted (`source_restarts`).
 pub const OUT_OF_ORDER_RUN_MAX: u32 = 30;
 
 /// Person-poses kept for pre-roll and segments. The oldest go first; a segment that lost some says so.
 pub const SEGMENT_POSES_MAX: usize = 4096;
 
-/// Frames of one segment part without its pre- and post-roll; longer events are cut into several parts.
+/// Frames of one segment part, pre-roll included, post-roll not; longer events are cut into several parts.
 pub const SEGMENT_PART_FRAMES_MAX: u32 = 150;
 
 /// Pre-roll and post-roll of a segment, each, in frames.
@@ -82,6 +85,8 @@ const _: () = {
     // One event of the most persons must fit while it waits for its post-roll.
     assert!(SEGMENTS_PENDING_MAX >= TRACKS_MAX);
     assert!(FRAME_GAP_MAX >= SCORE_RING_FRAMES as u64);
-    // At 8 persons a part with both rolls fits.
-    assert!(SEGMENT_POSES_MAX >= 8 * (SEGMENT_PART_FRAMES_MAX as usize + 2 * SEGMENT_ROLL_FRAMES_MAX as usize));
+    // At 8 persons a part with its post-roll fits, whatever the delay.
+    assert!(SEGMENT_POSES_MAX >= 8 * (SEGMENT_PART_FRAMES_MAX as usize + SEGMENT_ROLL_FRAMES_MAX as usize + DELAY_FRAMES_MAX));
+    // The pre-roll alone never makes a part.
+    assert!(SEGMENT_ROLL_FRAMES_MAX < SEGMENT_PART_FRAMES_MAX);
 };

@@ -30,14 +30,7 @@ impl WindowPolicy {
     /// The published rule to the letter, for offline evaluation and parity.
     #[must_use]
     pub const fn published(window_frames: usize) -> Self {
-        Self {
-            window_frames,
-            stride: 1,
-            gap_frames_max: None,
-            jump_heights_max: None,
-            skip_last_window: true,
-            confidence_min: 0.0,
-        }
+        Self { window_frames, stride: 1, gap_frames_max: None, jump_heights_max: None, skip_last_window: true, confidence_min: 0.0 }
     }
 
     /// What a device runs. (1) A gap of more than two frames starts anew: the published rule accepts, right after a gap of any
