@@ -1,1 +1,8 @@
-//! Placeholder.
+//! alfred-host as a library: data sets, training, evaluation, and the commands on top of them.
+#![forbid(unsafe_code)]
+
+pub mod error;
+
+pub mod dataset;
+
+pub mod synth_command;

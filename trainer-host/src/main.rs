@@ -1,2 +1,36 @@
-//! Placeholder.
-fn main() {}
+//! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
+
+use alfred_trainer_host::error::HostError;
+use alfred_trainer_host::synth_command::{self, SynthArguments};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// ALFred's host: trains and evaluates models for the devices.
+#[derive(Parser)]
+#[command(name = "alfred-host", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes a synthetic data set, or strips to look at.
+    Synth(SynthArguments),
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("alfred-host: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), HostError> {
+    match &arguments.command {
+        Command::Synth(arguments) => synth_command::run(arguments),
+    }
+}

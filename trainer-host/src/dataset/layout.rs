@@ -1,0 +1,104 @@
+//! Where clips and masks lie: our own layout, and that of benchmarks cut by domain and split.
+//!
+//! Below the given folder, poses lie in `json/**/{train,test}/**/CC_VVVV_alphapose_tracked_person.json`, masks at the same place under
+//! `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous). A folder that holds a domain `source` uses that one alone.
+
+use crate::error::HostError;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// End of the name of a clip's pose file.
+pub const POSE_SUFFIX: &str = "_alphapose_tracked_person.json";
+
+/// Which part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To evaluate on.
+    Test,
+}
+
+impl Split {
+    /// The folder's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// The files of one clip.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClipFiles {
+    /// `CC_VVVV`.
+    pub name: String,
+    /// Its poses.
+    pub poses: PathBuf,
+    /// Its frame mask, if there is one.
+    pub mask: Option<PathBuf>,
+}
+
+/// The clips of a split, by name.
+///
+/// # Errors
+/// [`HostError`] when the folder cannot be read or holds no clip.
+pub fn clips(data: &Path, split: Split) -> Result<Vec<ClipFiles>, HostError> {
+    let json = data.join("json");
+    let source = json.join("source");
+    let base = if source.is_dir() { source } else { json.clone() };
+    let folder = base.join(split.name());
+    let mut found = Vec::new();
+    collect(&folder, &mut found)?;
+    let mut out: Vec<ClipFiles> = found
+        .into_iter()
+        .filter_map(|poses| {
+            let name = poses.file_name()?.to_str()?.strip_suffix(POSE_SUFFIX)?.to_owned();
+            let below = poses.parent()?.strip_prefix(&json).ok()?.to_owned();
+            let mask = data.join("masks").join(below).join(format!("{name}.npy"));
+            let mask = mask.is_file().then_some(mask);
+            Some(ClipFiles { name, poses, mask })
+        })
+        .collect();
+    out.sort();
+    if out.is_empty() {
+        return Err(HostError::data(&folder, "no clip", format!("put files named CC_VVVV{POSE_SUFFIX} there, or run alfred-host synth")));
+    }
+    Ok(out)
+}
+
+fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), HostError> {
+    for entry in fs::read_dir(folder).map_err(HostError::file(folder))? {
+        let path = entry.map_err(HostError::file(folder))?.path();
+        if path.is_dir() {
+            collect(&path, out)?;
+        } else {
+            out.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a frame mask: `true` = anomalous.
+///
+/// # Errors
+/// [`HostError::Data`] when the file is no one-dimensional uint8 array of 0 and 1.
+pub fn read_mask(path: &Path) -> Result<Vec<bool>, HostError> {
+    let mask: ndarray::Array1<u8> =
+        ndarray_npy::read_npy(path).map_err(|error| HostError::data(path, error, "save the mask as a one-dimensional uint8 npy file"))?;
+    if let Some(place) = mask.iter().position(|&flag| flag > 1) {
+        return Err(HostError::data(path, format!("frame {place}"), "use 0 for normal and 1 for anomalous"));
+    }
+    Ok(mask.iter().map(|&flag| flag == 1).collect())
+}
+
+/// Writes a frame mask.
+///
+/// # Errors
+/// [`HostError::Data`] when the file cannot be written.
+pub fn write_mask(path: &Path, mask: Vec<u8>) -> Result<(), HostError> {
+    ndarray_npy::write_npy(path, &ndarray::Array1::from_vec(mask))
+        .map_err(|error| HostError::data(path, error, "check that the folder exists and may be written"))
+}
