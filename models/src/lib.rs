@@ -1,1 +1,24 @@
-//! Placeholder.
+//! alfred-models: the architectures that turn windows of poses into anomaly scores.
+//!
+//! [`stg_nf`] is native code without heap or std; the generic engine runs any ONNX file.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod stg_nf;
+
+#[cfg(feature = "tract")]
+pub mod arena;
+
+pub mod score_rule;
+
+#[cfg(feature = "tract")]
+pub mod input_layout;
+
+#[cfg(feature = "tract")]
+pub mod onnx_manifest;
+
+#[cfg(feature = "tract")]
+pub mod tract_engine;
+
+#[cfg(feature = "tract")]
+#[doc(hidden)]
+pub mod test_models;

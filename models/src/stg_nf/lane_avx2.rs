@@ -1,0 +1,97 @@
+//! AVX2 lane: eight values per vector, fused multiply-add.
+//!
+//! JUSTIFICATION for unsafe: the instructions exist in `core::arch` only, and calling them is sound only on a processor that has them.
+//! A value of [`Avx2`] is made by [`Avx2::detect`] alone, after asking the processor.
+
+use super::fast::{Lane, negative_log_likelihood};
+use super::fold::FoldedStgNf;
+use core::arch::x86_64::*;
+
+cpufeatures::new!(detected, "avx2", "fma");
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+/// Values in a vector.
+pub(super) const WIDTH: usize = 8;
+
+impl Avx2 {
+    /// The lane, where the processor and the operating system support it.
+    pub(super) fn detect() -> Option<Self> {
+        detected::get().then_some(Self(()))
+    }
+
+    /// Negative log-likelihood of a window in bits per dimension.
+    pub(super) fn score(self, model: &FoldedStgNf, window: &[f32]) -> f64 {
+        // SAFETY: `self` proves the features.
+        unsafe { score(self, model, window) }
+    }
+}
+
+/// The kernel, compiled for this instruction set.
+#[target_feature(enable = "avx2,fma")]
+fn score(lane: Avx2, model: &FoldedStgNf, window: &[f32]) -> f64 {
+    negative_log_likelihood(lane, model, window)
+}
+
+impl Lane for Avx2 {
+    type Vector = __m256;
+    const WIDTH: usize = WIDTH;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::Vector {
+        let from = &from[..WIDTH];
+        // SAFETY: `self` proves the features; `from` has WIDTH values; unaligned loads are allowed.
+        unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, vector: Self::Vector, to: &mut [f32]) {
+        let to = &mut to[..WIDTH];
+        // SAFETY: `self` proves the features; `to` has room for WIDTH values; unaligned stores are allowed.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), vector) }
+    }
+
+    #[inline(always)]
+    fn add(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_add_ps(one, other) }
+    }
+
+    #[inline(always)]
+    fn multiply(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_mul_ps(one, other) }
+    }
+
+    #[inline(always)]
+    fn divide(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_div_ps(one, other) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, one: Self::Vector, other: Self::Vector, term: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_fmadd_ps(one, other, term) }
+    }
+
+    #[inline(always)]
+    fn max(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_max_ps(one, other) }
+    }
+
+    #[inline(always)]
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_min_ps(one, other) }
+    }
+}
