@@ -1,1 +1,29 @@
-//! Placeholder.
+//! alfred-runtime: the device process. `alfred-edge` is a thin binary over it, so that tests can run every part in-process.
+//!
+//! Offline: [`pose_file`] → [`replay`] → [`tables`]. Live: [`live`] (ingest → scoring → output threads). Both drive the same
+//! `alfred_core::pipeline`.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+pub mod error;
+
+pub mod pose_file;
+
+pub mod frame_mask;
+
+pub mod model_file;
+
+pub mod replay;
+
+pub mod tables;
+
+pub mod config;
+
+pub mod memory_map;
+
+pub mod live;
+
+pub mod self_test;
+
+pub mod cli;

@@ -1,0 +1,62 @@
+//! Counts heap allocations, so that "no allocation after start-up" is a figure and not a hope.
+//!
+//! JUSTIFICATION of `unsafe`: a global allocator cannot be written without it. It only counts and forwards.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static OWN_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Forwards to `A` and counts every allocation and reallocation of the process.
+#[derive(Debug)]
+pub struct CountingAllocator<A = System>(pub A);
+
+/// Allocations and reallocations of the whole process so far; 0 where [`CountingAllocator`] is not the global allocator.
+#[must_use]
+pub fn process_allocations() -> u64 {
+    ALLOCATIONS.load(Relaxed)
+}
+
+/// Allocations and reallocations of the calling thread so far.
+#[must_use]
+pub fn thread_allocations() -> u64 {
+    OWN_ALLOCATIONS.try_with(Cell::get).unwrap_or(0)
+}
+
+fn count() {
+    ALLOCATIONS.fetch_add(1, Relaxed);
+    // A thread that is ending has no counter any more; the process's total has it.
+    let _ = OWN_ALLOCATIONS.try_with(|own| own.set(own.get() + 1));
+}
+
+// SAFETY: every call is forwarded unchanged to `A`, which keeps the contract; counting touches an atomic and a const-initialised
+// thread-local without a destructor, neither of which allocates.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for CountingAllocator<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.realloc(pointer, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+}

@@ -1,0 +1,339 @@
+//! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 the system failed, 2 bad input.
+
+use crate::config::{Config, LaneName, ScaleName, Source};
+use crate::error::Error;
+use crate::frame_mask::{self, FrameMask};
+use crate::live::line_source::LineSource;
+use crate::live::socket_source::SocketSource;
+use crate::live::{self, LiveSettings};
+use crate::memory_map::MemoryMap;
+use crate::model_file::{self, LoadedModel};
+use crate::pose_file::{self, Clip};
+use crate::replay::{self, ClipResult, Replay, Smoothing};
+use crate::self_test;
+use crate::tables::{self, Form, WindowForm};
+use alfred_board::generic_linux::MonotonicClock;
+use alfred_core::units::Threshold;
+use alfred_models::tract_engine::Budget;
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Scores tracked skeletons, decides, and reports events, in fixed memory.
+#[derive(Parser)]
+#[command(name = "alfred-edge", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Score pose files offline: one line per frame (or window) on stdout.
+    Score(ScoreArguments),
+    /// Score live poses: events, segments and health figures as JSON lines on stdout.
+    Run(RunArguments),
+    /// Print every block of memory that `run` plans for, and the total.
+    MemoryMap(MemoryMapArguments),
+    /// Check that this build computes on this machine what it should.
+    SelfTest(SelfTestArguments),
+}
+
+#[derive(clap::Args)]
+struct ScoreArguments {
+    /// A .safetensors file with STG-NF weights, or an .onnx file.
+    #[arg(long)]
+    model: PathBuf,
+    /// AlphaPose tracked-person JSON files, one clip each.
+    #[arg(long, num_args = 1.., required = true)]
+    poses: Vec<PathBuf>,
+    /// `paper`: the published look-ahead cascade; `causal`: what the device decides.
+    #[arg(long, value_enum, default_value_t = Smoothing::Causal)]
+    smoothing: Smoothing,
+    /// Anomaly score from which on a frame is anomalous; left out: what the model file says.
+    #[arg(long, allow_negative_numbers = true)]
+    threshold: Option<f32>,
+    /// Form of the frame table.
+    #[arg(long, value_enum, default_value_t = Form::Csv)]
+    out: Form,
+    /// Print scored windows (clip,person,first_frame,score) instead of frames.
+    #[arg(long, value_enum)]
+    windows: Option<WindowForm>,
+    /// Folder of npy frame masks named like the clips: gives clips their length, adds clips without poses, and prints the AUC to stderr.
+    #[arg(long)]
+    masks: Option<PathBuf>,
+    /// `fast` or `exact` (the same bits on every machine).
+    #[arg(long, value_enum, default_value_t = LaneName::Fast)]
+    lane: LaneName,
+    /// What pixels are divided by; left out: what the model file says, else the published constants.
+    #[arg(long, value_enum)]
+    scale: Option<ScaleName>,
+    /// A device's configuration, for its window, smoothing and decision settings; its model and input are not used.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct RunArguments {
+    /// The configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// Check the configuration and the model, print the memory map, and end.
+    #[arg(long)]
+    check_config: bool,
+    /// Print the memory map to stderr before the first frame.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(clap::Args)]
+struct MemoryMapArguments {
+    /// The configuration whose model is counted too.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// A model to count, without a configuration.
+    #[arg(long, conflicts_with = "config")]
+    model: Option<PathBuf>,
+    /// As one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct SelfTestArguments {
+    /// A model file to load and check too.
+    #[arg(long)]
+    model: Option<PathBuf>,
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Score(arguments) => score(&arguments),
+        Command::Run(arguments) => run(&arguments),
+        Command::MemoryMap(arguments) => memory_map(&arguments),
+        Command::SelfTest(arguments) => self_test(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("alfred-edge: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn score(arguments: &ScoreArguments) -> Result<(), Error> {
+    let masks = arguments.masks.as_deref().map(frame_mask::read_folder).transpose()?;
+    let mut model = model_file::load(&arguments.model, arguments.lane, Budget::Unbounded)?;
+    let config = match &arguments.config {
+        Some(path) => Config::read(path)?,
+        None => Config::parse("[model]\nfile = \"unused\"\n").map_err(|what| Error::input("defaults", what))?,
+    };
+    let given = arguments.threshold.map(|value| Threshold::new(value).map_err(|error| Error::input("--threshold", error))).transpose()?;
+    let mut pipeline = config
+        .pipeline(model.window_frames(), model.scale, given.or(model.threshold))
+        .map_err(|what| Error::input("configuration", what))?;
+    if let Some(scale) = arguments.scale {
+        pipeline.scale = scale.divisors();
+    }
+    let threshold = given.or(pipeline.decision.map(|rule| rule.threshold()));
+    let clips = read_clips(&arguments.poses, masks.as_ref())?;
+    let invalid = |error| Error::input("configuration", error);
+    let name = model.name.clone();
+    let mut replay = Replay::new(model.scorer(), pipeline, arguments.smoothing).map_err(invalid)?;
+    let progress = progress_bar(clips.len());
+    let mut results = Vec::with_capacity(clips.len());
+    for clip in &clips {
+        let mask = masks.as_ref().and_then(|masks| masks.get(&clip.name));
+        results.push(replay.clip(clip, mask).map_err(invalid)?);
+        progress.inc(1);
+    }
+    replay.finish(&mut results, threshold);
+    progress.finish_and_clear();
+    tell_losses(&results);
+    let written = match arguments.windows {
+        Some(WindowForm::Csv) => tables::write_windows(&results, io::stdout().lock()),
+        None => tables::write_frames(&results, arguments.out, io::stdout().lock()),
+    };
+    written.map_err(|error| Error::system("stdout", error))?;
+    if let Some(masks) = &masks {
+        tell_auc(&results, masks, arguments.smoothing, &name);
+    }
+    Ok(())
+}
+
+/// Reads every clip, in the order given; then one empty clip for each mask without poses.
+fn read_clips(paths: &[PathBuf], masks: Option<&BTreeMap<String, FrameMask>>) -> Result<Vec<Clip>, Error> {
+    let mut clips = Vec::with_capacity(paths.len());
+    for path in paths {
+        let clip = pose_file::read(path)?;
+        if clips.iter().any(|other: &Clip| other.name == clip.name) {
+            return Err(Error::file(path, format!("a second file for clip {}: clips are told apart by file name", clip.name)));
+        }
+        if masks.is_some_and(|masks| !masks.contains_key(&clip.name)) {
+            return Err(Error::file(path, format!("no mask {}.npy in the folder of --masks: add it, or leave the clip out", clip.name)));
+        }
+        clips.push(clip);
+    }
+    for name in masks.iter().flat_map(|masks| masks.keys()) {
+        if !clips.iter().any(|clip| clip.name == *name) {
+            clips.push(Clip { name: name.clone(), ..Clip::default() });
+        }
+    }
+    Ok(clips)
+}
+
+fn progress_bar(clips: usize) -> ProgressBar {
+    // indicatif draws on stderr, and only where that is a terminal.
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} clips, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(clips as u64).with_style(style)
+}
+
+/// Names, per clip, whatever was dropped or could not be scored.
+fn tell_losses(results: &[ClipResult]) {
+    for clip in results {
+        let counters = &clip.counters;
+        let losses = [
+            (clip.persons_over_limit, "persons beyond 64 in a frame, dropped"),
+            (clip.frames_beyond_mask, "frames with poses beyond the mask's end, dropped"),
+            (counters.persons_over_limit + counters.tracks_evicted, "tracks beyond 64 at a time, ended early"),
+            (counters.persons_without_keypoints, "persons without a key-point, dropped"),
+            (counters.keypoints_not_finite, "key-points that are no numbers, taken as undetected"),
+            (counters.windows_degenerate, "windows whose y are all equal, not scored"),
+            (counters.scores_not_finite, "windows without a finite score"),
+            (counters.scores_engine_fault, "windows on which the engine failed"),
+        ];
+        for (count, what) in losses.into_iter().filter(|(count, _)| *count > 0) {
+            eprintln!("{}: {count} {what}", clip.name);
+        }
+    }
+}
+
+fn tell_auc(results: &[ClipResult], masks: &BTreeMap<String, FrameMask>, smoothing: Smoothing, model: &str) {
+    let with_masks = || results.iter().filter_map(|clip| masks.get(&clip.name).map(|mask| (clip, mask)));
+    let frames: usize = with_masks().map(|(_, mask)| mask.len()).sum();
+    let anomalous = with_masks().flat_map(|(_, mask)| mask).filter(|anomalous| **anomalous).count();
+    let smoothing = match smoothing {
+        Smoothing::Paper => "paper",
+        Smoothing::Causal => "causal",
+    };
+    match replay::auc(with_masks()) {
+        Ok(auc) => eprintln!(
+            "AUC-ROC {auc:.8} (anomaly positive, smoothing {smoothing}, {model}; {} clips, {frames} frames, {anomalous} anomalous)",
+            results.len()
+        ),
+        Err(why) => eprintln!("AUC-ROC: none, {why} ({frames} frames)"),
+    }
+}
+
+fn run(arguments: &RunArguments) -> Result<(), Error> {
+    let config = Config::read(&arguments.config)?;
+    let place = |what| Error::file(&arguments.config, what);
+    let model = model_file::load(&config.model.file, config.model.lane, Budget::Bounded { bytes: config.model.arena_bytes })?;
+    let pipeline = config.pipeline(model.window_frames(), model.scale, model.threshold).map_err(place)?;
+    if pipeline.decision.is_none() {
+        return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
+    }
+    let map = MemoryMap::new(Some(&model));
+    if arguments.verbose || arguments.check_config {
+        eprintln!("{map}");
+    }
+    map.check(config.memory.ceiling_bytes).map_err(|error| place(error.to_string()))?;
+    if arguments.check_config {
+        println!("{}: valid; model {}, windows of {} frames", arguments.config.display(), model.name, model.window_frames());
+        return Ok(());
+    }
+    // Blocked before any thread starts, so that every thread inherits it and the descriptor gets the signal.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().map_err(|error| Error::system("signals", error))?;
+    let stop =
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|error| Error::system("signals", error))?;
+    start(&config, pipeline, model, &stop)
+}
+
+fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model: LoadedModel, stop: &SignalFd) -> Result<(), Error> {
+    let settings = LiveSettings {
+        camera: config.camera.clone(),
+        model: model.name.clone(),
+        pipeline,
+        when_full: config.input.source.into(),
+        deadline_us_max: config.input.deadline_us(),
+        writes_frames: config.output.frames,
+        writes_segments: config.output.segments,
+        stats_period_s: config.output.stats_period_s,
+        scoring_stack_bytes: model.stack_bytes(),
+    };
+    let (scorer, clock, stop) = (model.into_scorer(), Arc::new(MonotonicClock), Some(stop.as_fd()));
+    match config.input.source {
+        Source::Stdin => {
+            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
+            live::run(settings, scorer, LineSource::new(stdin), stop, clock, unbuffered_stdout()?)
+        }
+        Source::Socket => {
+            let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
+            live::run(settings, scorer, source, stop, clock, unbuffered_stdout()?)
+        }
+    }
+}
+
+/// std's stdout buffers by line with a lock of its own; the output thread has its buffer already.
+fn unbuffered_stdout() -> Result<impl Write + Send, Error> {
+    let stdout: OwnedFd = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdout", error))?;
+    Ok(std::fs::File::from(stdout))
+}
+
+fn memory_map(arguments: &MemoryMapArguments) -> Result<(), Error> {
+    let bounded = |config: Option<&Config>| Budget::Bounded { bytes: config.map_or(4 << 20, |config| config.model.arena_bytes) };
+    let model = match (&arguments.config, &arguments.model) {
+        (Some(path), _) => {
+            let config = Config::read(path)?;
+            Some(model_file::load(&config.model.file, config.model.lane, bounded(Some(&config)))?)
+        }
+        (None, Some(path)) => Some(load_for_map(path, bounded(None))?),
+        (None, None) => None,
+    };
+    let map = MemoryMap::new(model.as_ref());
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&map).map_err(|error| Error::system("stdout", error))?;
+        println!("{json}");
+    } else {
+        println!("{map}");
+    }
+    Ok(())
+}
+
+fn load_for_map(path: &Path, budget: Budget) -> Result<LoadedModel, Error> {
+    model_file::load(path, LaneName::Fast, budget)
+}
+
+fn self_test(arguments: &SelfTestArguments) -> Result<(), Error> {
+    let mut failed = 0;
+    for check in self_test::run() {
+        match check.outcome {
+            Ok(text) => println!("ok      {}: {text}", check.name),
+            Err(text) => {
+                failed += 1;
+                println!("FAILED  {}: {text}", check.name);
+            }
+        }
+    }
+    if let Some(path) = &arguments.model {
+        let model = model_file::load(path, LaneName::Fast, Budget::Bounded { bytes: 64 << 20 })?;
+        println!("ok      model: {} with windows of {} frames", model.name, model.window_frames());
+    }
+    if failed > 0 {
+        return Err(Error::system("self-test", format!("{failed} checks failed: do not let this build decide anything")));
+    }
+    Ok(())
+}

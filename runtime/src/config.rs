@@ -1,0 +1,450 @@
+//! The configuration file of `alfred-edge run`: TOML, unknown keys refused, every default stated here.
+
+use crate::error::Error;
+use crate::limits::CONFIG_BYTES_MAX;
+use alfred_core::decision::DecisionRule;
+use alfred_core::event::EventRule;
+use alfred_core::normalise::PixelScale;
+use alfred_core::pipeline::PipelineConfig;
+use alfred_core::segment::SegmentRule;
+use alfred_core::smoothing::CausalKernel;
+use alfred_core::track_window::WindowPolicy;
+use alfred_core::units::Threshold;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The whole file. Only `model.file` must be given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The camera's name, for people; appears in the first output line.
+    #[serde(default = "default_camera")]
+    pub camera: String,
+    /// What scores.
+    pub model: ModelConfig,
+    /// Where poses come from.
+    #[serde(default)]
+    pub input: InputConfig,
+    /// When detections become windows.
+    #[serde(default)]
+    pub window: WindowConfig,
+    /// How scores are smoothed.
+    #[serde(default)]
+    pub smoothing: SmoothingConfig,
+    /// When something is anomalous.
+    #[serde(default)]
+    pub decision: DecisionConfig,
+    /// How anomalous frames become events.
+    #[serde(default)]
+    pub event: EventConfig,
+    /// What is kept around an event.
+    #[serde(default)]
+    pub segment: SegmentConfig,
+    /// What is written.
+    #[serde(default)]
+    pub output: OutputConfig,
+    /// How much memory the process may plan for.
+    #[serde(default)]
+    pub memory: MemoryConfig,
+}
+
+/// `[model]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A `.safetensors` file with STG-NF weights, or an `.onnx` file. Relative paths start at the configuration file.
+    pub file: PathBuf,
+    /// `fast` (SIMD) or `exact` (the same bits on every machine). ONNX files have one lane.
+    #[serde(default)]
+    pub lane: LaneName,
+    /// Bytes of the arena in which an ONNX model runs; at most 1 GiB.
+    #[serde(default = "default_arena_bytes")]
+    pub arena_bytes: usize,
+    /// What pixels are divided by; left out: what the model file says, else the published constants of its architecture.
+    #[serde(default)]
+    pub scale: Option<ScaleConfig>,
+}
+
+/// `model.lane`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LaneName {
+    /// SIMD, chosen at run time.
+    #[default]
+    Fast,
+    /// Scalar, fixed order: the same bits on x86-64 and aarch64.
+    Exact,
+}
+
+/// `model.scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum ScaleConfig {
+    /// A known scale.
+    Named(ScaleName),
+    /// Divisors in pixels.
+    Divisors {
+        /// Divisor of x.
+        x: f64,
+        /// Divisor of y.
+        y: f64,
+    },
+}
+
+/// Names of known scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScaleName {
+    /// 856 x 480, for the published STG-NF weights.
+    PublishedStgNf,
+    /// 1280 x 720, for the published SPARTA weights.
+    PublishedSparta,
+    /// Square pixels: people keep their proportions on every camera.
+    Square,
+}
+
+impl ScaleConfig {
+    /// The divisors.
+    #[must_use]
+    pub const fn divisors(self) -> PixelScale {
+        match self {
+            Self::Named(name) => name.divisors(),
+            Self::Divisors { x, y } => PixelScale { x, y },
+        }
+    }
+}
+
+impl ScaleName {
+    /// The divisors.
+    #[must_use]
+    pub const fn divisors(self) -> PixelScale {
+        match self {
+            Self::PublishedStgNf => PixelScale::PUBLISHED_STG_NF,
+            Self::PublishedSparta => PixelScale::PUBLISHED_SPARTA,
+            Self::Square => PixelScale::SQUARE,
+        }
+    }
+}
+
+/// `[input]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputConfig {
+    /// `stdin` (JSON lines; a full queue blocks the pipe, nothing is lost) or `socket` (SOCK_SEQPACKET messages; a full queue sheds the oldest frame).
+    pub source: Source,
+    /// Path of the socket.
+    pub socket: PathBuf,
+    /// Users who may connect besides this process's own and root.
+    pub allow_uids: Vec<u32>,
+    /// Frames per second of the camera; sets the deadline.
+    pub frames_per_second: f64,
+    /// Microseconds from a frame's arrival to its decisions; left out: one frame step.
+    pub deadline_us_max: Option<u64>,
+}
+
+/// `input.source`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// JSON lines on standard input.
+    #[default]
+    Stdin,
+    /// Messages on a Unix SOCK_SEQPACKET socket.
+    Socket,
+}
+
+impl Default for InputConfig {
+    fn default() -> Self {
+        Self {
+            source: Source::Stdin,
+            socket: PathBuf::from("/run/alfred/poses.sock"),
+            allow_uids: Vec::new(),
+            frames_per_second: 30.0,
+            deadline_us_max: None,
+        }
+    }
+}
+
+impl InputConfig {
+    /// The deadline in microseconds.
+    #[must_use]
+    pub fn deadline_us(&self) -> u64 {
+        self.deadline_us_max.unwrap_or((1e6 / self.frames_per_second) as u64)
+    }
+}
+
+/// `[window]`. The length is the model's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WindowConfig {
+    /// Detections between two windows of a person; 1 scores every person on every frame.
+    pub stride: u32,
+    /// Missing frames after which a person's window starts anew.
+    pub gap_frames_max: u32,
+    /// Body heights per frame beyond which the same number is somebody else.
+    pub jump_heights_max: f32,
+    /// Mean detector score that a window must exceed; 0: no filter.
+    pub confidence_min: f32,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        let live = WindowPolicy::live(24);
+        Self {
+            stride: live.stride,
+            gap_frames_max: live.gap_frames_max.unwrap_or_default(),
+            jump_heights_max: live.jump_heights_max.unwrap_or_default(),
+            confidence_min: live.confidence_min,
+        }
+    }
+}
+
+/// `[smoothing]`: a Gaussian, cut.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmoothingConfig {
+    /// Standard deviation in frames; 0: no smoothing.
+    pub sigma_frames: f64,
+    /// Frames before the decided one, at most 63.
+    pub back_frames: usize,
+    /// Frames after the decided one, at most 30: part of the delay.
+    pub ahead_frames: usize,
+}
+
+impl Default for SmoothingConfig {
+    /// The width of the published cascade (sqrt(1 + 4 + 9 + 16 + 25 + 36) = 9.5 frames), with a look-ahead of a third of a second.
+    fn default() -> Self {
+        Self { sigma_frames: 9.5, back_frames: 28, ahead_frames: 10 }
+    }
+}
+
+/// `[decision]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecisionConfig {
+    /// Anomaly score from which on something is anomalous; left out: what the model file says.
+    pub threshold: Option<f32>,
+    /// How far below the threshold an anomaly lasts.
+    pub exit_margin: f32,
+}
+
+/// `[event]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventConfig {
+    /// Normal frames within one event.
+    pub gap_merge_frames: u32,
+    /// Frames below which there is no event.
+    pub length_frames_min: u32,
+    /// Frames between two updates.
+    pub update_frames: u32,
+}
+
+impl Default for EventConfig {
+    /// At 30 frames per second: half a second, a fifth of a second, one second.
+    fn default() -> Self {
+        Self { gap_merge_frames: 15, length_frames_min: 6, update_frames: 30 }
+    }
+}
+
+/// `[segment]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SegmentConfig {
+    /// Frames before the event, at most 90.
+    pub pre_roll_frames: u32,
+    /// Frames after the event, at most 90.
+    pub post_roll_frames: u32,
+}
+
+impl Default for SegmentConfig {
+    fn default() -> Self {
+        Self { pre_roll_frames: 45, post_roll_frames: 45 }
+    }
+}
+
+/// `[output]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputConfig {
+    /// Write a line per decided frame.
+    pub frames: bool,
+    /// Write the skeletons of events.
+    pub segments: bool,
+    /// Seconds between two lines of health figures; 0: only at the end.
+    pub stats_period_s: u64,
+}
+
+impl Default for OutputConfig {
+    fn default() -> Self {
+        Self { frames: false, segments: true, stats_period_s: 60 }
+    }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// Bytes that the memory map may add up to; above it the process refuses to start.
+    pub ceiling_bytes: u64,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { ceiling_bytes: 16 << 20 }
+    }
+}
+
+fn default_camera() -> String {
+    "camera".into()
+}
+
+fn default_arena_bytes() -> usize {
+    4 << 20
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// One line that names the file, the line and the mend.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let size = std::fs::metadata(path).map_err(|error| Error::file(path, format!("{error}: is the path right?")))?.len();
+        if size > CONFIG_BYTES_MAX {
+            return Err(Error::file(path, format!("{size} bytes, at most {CONFIG_BYTES_MAX} are read: is it a configuration file?")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+        let mut config = Self::parse(&text).map_err(|what| Error::file(path, what))?;
+        if let (true, Some(folder)) = (config.model.file.is_relative(), path.parent()) {
+            config.model.file = folder.join(&config.model.file);
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks a file's text.
+    ///
+    /// # Errors
+    /// What is wrong, with its line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| describe(text, &error))?;
+        let rate = config.input.frames_per_second;
+        if !(rate.is_finite() && (0.1..=1000.0).contains(&rate)) {
+            return Err(format!("input.frames_per_second = {rate}: a rate from 0.1 to 1000 is needed"));
+        }
+        if config.camera.is_empty() || config.camera.len() > 64 {
+            return Err("camera: a name of 1 to 64 bytes is needed".into());
+        }
+        if config.model.arena_bytes > 1 << 30 {
+            return Err(format!("model.arena_bytes = {}: at most 1 GiB", config.model.arena_bytes));
+        }
+        config.pipeline(24, PixelScale::SQUARE, None)?;
+        Ok(config)
+    }
+
+    /// The data path's settings for a model with windows of `window_frames`. `scale` and `threshold` are the model file's; the configuration's
+    /// own come first.
+    ///
+    /// # Errors
+    /// Which setting lies outside its range.
+    pub fn pipeline(&self, window_frames: usize, scale: PixelScale, threshold: Option<Threshold>) -> Result<PipelineConfig, String> {
+        let own = match self.decision.threshold {
+            Some(value) => Some(Threshold::new(value).map_err(|_| format!("decision.threshold = {value}: a finite number is needed"))?),
+            None => threshold,
+        };
+        let margin = self.decision.exit_margin;
+        let decision = own
+            .map(|threshold| DecisionRule::new(threshold, margin))
+            .transpose()
+            .map_err(|_| format!("decision.exit_margin = {margin}: a finite number of at least 0 is needed"))?;
+        let smoothing = &self.smoothing;
+        let kernel = CausalKernel::gaussian(smoothing.sigma_frames, smoothing.back_frames, smoothing.ahead_frames);
+        let smoothing = kernel.map_err(|error| format!("smoothing: {error}"))?;
+        let window = WindowPolicy {
+            stride: self.window.stride,
+            gap_frames_max: Some(self.window.gap_frames_max),
+            jump_heights_max: Some(self.window.jump_heights_max),
+            confidence_min: self.window.confidence_min,
+            ..WindowPolicy::live(window_frames)
+        };
+        if !window.is_valid() {
+            return Err("window: stride must be at least 1, jump_heights_max above 0, both filters finite".into());
+        }
+        let (event, segment) = (&self.event, &self.segment);
+        let idle = window.centre_lag_frames() + smoothing.ahead_frames() + smoothing.back_frames();
+        Ok(PipelineConfig {
+            window,
+            scale: self.model.scale.map_or(scale, ScaleConfig::divisors),
+            decision,
+            event: EventRule {
+                gap_merge_frames: event.gap_merge_frames,
+                length_frames_min: event.length_frames_min,
+                update_frames: event.update_frames,
+            },
+            segment: SegmentRule { pre_roll_frames: segment.pre_roll_frames, post_roll_frames: segment.post_roll_frames },
+            // By then every frame of the person is decided and every gap has outgrown its merge.
+            idle_frames_max: Some((idle as u32).saturating_add(event.gap_merge_frames).saturating_add(1)),
+            smoothing,
+        })
+    }
+}
+
+/// TOML's errors span several lines; ours is one, with the line's number.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| 1 + text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count());
+    match line {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_shortest_file_is_complete_and_unknown_keys_are_refused_with_their_line() {
+        let config = Config::parse("[model]\nfile = \"w.safetensors\"\n").expect("complete");
+        assert_eq!((config.window.stride, config.smoothing.ahead_frames, config.input.deadline_us()), (1, 10, 33_333));
+        let error = Config::parse("[model]\nfile = \"w\"\nweight = 3\n").expect_err("unknown key");
+        assert!(error.contains("line 3") && error.contains("weight"), "{error}");
+        assert!(Config::parse("").expect_err("no model").contains("model"));
+    }
+
+    #[test]
+    fn values_outside_their_range_are_named() {
+        let cases = [
+            ("[smoothing]\nback_frames = 64", "smoothing: back_frames"),
+            ("[smoothing]\nsigma_frames = nan", "smoothing: sigma"),
+            ("[window]\nstride = 0", "window: stride"),
+            ("[input]\nframes_per_second = 0", "frames_per_second"),
+            ("[decision]\nthreshold = inf", "decision.threshold"),
+            ("[decision]\nthreshold = 1.0\nexit_margin = -1.0", "exit_margin"),
+            ("[input]\nsource = \"tape\"", "line 4"),
+        ];
+        for (text, part) in cases {
+            let error = Config::parse(&format!("[model]\nfile = \"w\"\n{text}\n")).expect_err("refused");
+            assert!(error.contains(part), "{error:?} should name {part:?}");
+        }
+    }
+
+    #[test]
+    fn the_configured_scale_and_threshold_come_before_the_models() {
+        let text = "[model]\nfile = \"w\"\nscale = {x = 3.0, y = 4.0}\n[decision]\nthreshold = 2.5\n";
+        let from_model = Threshold::new(9.0).ok();
+        let pipeline = Config::parse(text).expect("valid").pipeline(24, PixelScale::SQUARE, from_model).expect("valid");
+        assert_eq!(pipeline.scale, PixelScale { x: 3.0, y: 4.0 });
+        assert_eq!(pipeline.decision.map(|rule| rule.threshold().value()), Some(2.5));
+        let plain = Config::parse("[model]\nfile = \"w\"\nscale = \"published-stg-nf\"\n").expect("valid");
+        let pipeline = plain.pipeline(24, PixelScale::SQUARE, from_model).expect("valid");
+        assert_eq!(pipeline.scale, PixelScale::PUBLISHED_STG_NF);
+        assert_eq!(pipeline.decision.map(|rule| rule.threshold().value()), Some(9.0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,200}") {
+            let _ = Config::parse(&text);
+        }
+    }
+}

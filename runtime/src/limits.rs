@@ -1,0 +1,34 @@
+//! Capacities of the live process; those of the data path are in `alfred_core::limits`.
+
+/// Frames between ingest and scoring, and in work. A full pool sheds the oldest waiting frame (socket) or blocks the source (stdin).
+pub const FRAME_POOL: usize = 8;
+
+/// Messages between scoring and output. When it is full, messages are lost and counted (socket), or scoring waits (stdin).
+pub const OUTPUT_QUEUE: usize = 256;
+
+/// Segment buffers between scoring and output. Without a free one a segment part is lost and counted (socket), or scoring waits (stdin).
+pub const SEGMENT_BUFFERS: usize = 2;
+
+/// Person-poses of one segment part; the flagged person's come first, the rest as room allows (counted in the message).
+pub const SEGMENT_BUFFER_POSES_MAX: usize = 1024;
+
+/// Bytes of the output's write buffer.
+pub const OUTPUT_BUFFER_BYTES: usize = 65_536;
+
+/// Stack of the ingest and of the output thread.
+pub const IO_STACK_BYTES: usize = 96 * 1024;
+
+/// Stack of the scoring thread with a native model.
+pub const SCORING_STACK_BYTES: usize = 192 * 1024;
+
+/// Stack of the scoring thread with an ONNX model: tract recurses through its graph.
+pub const SCORING_STACK_ONNX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of a pose file; a larger one is refused before it is read (a day of one camera is about 500 MB).
+pub const POSE_FILE_BYTES_MAX: u64 = 2 << 30;
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;
+
+/// Frames of a clip; beyond it a file is refused, since a typing error in a frame number would otherwise ask for endless rows.
+pub const CLIP_FRAMES_MAX: u64 = 10_000_000;

@@ -1,0 +1,174 @@
+//! The live process: three threads, two bounded queues, and one policy for when they are full.
+//!
+//! ingest (parses poses into pooled frames) → scoring (the data path) → output (JSON lines). Frames and segment buffers circulate between
+//! the threads; nothing is allocated once they run. Policy: a source that can wait (stdin) is made to wait, so nothing is lost; a source
+//! that cannot (socket) loses the OLDEST waiting frame, since the newest is worth most, and the loss is counted.
+
+pub mod latency;
+
+pub mod ingest;
+
+pub mod line_source;
+
+pub mod socket_source;
+
+pub mod scoring;
+
+pub mod output;
+
+use crate::config::Source;
+use crate::error::Error;
+use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS};
+use alfred_board::hal::Clock;
+use alfred_core::pipeline::PipelineConfig;
+use alfred_core::pose::PoseFrame;
+use alfred_core::scorer::Scorer;
+use alfred_core::units::{FrameIndex, MonotonicNs};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use ingest::{IngestCounters, PoseSource};
+use output::{Item, SegmentBuffer, StatsBuffer};
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+/// A pooled frame and when it came.
+#[derive(Debug)]
+pub struct TimedFrame {
+    /// The poses.
+    pub frame: PoseFrame,
+    /// When the message was complete, by the board's clock.
+    pub received: MonotonicNs,
+}
+
+impl TimedFrame {
+    /// An empty frame for the pool.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { frame: PoseFrame::new(FrameIndex(0), MonotonicNs(0)), received: MonotonicNs(0) }
+    }
+}
+
+impl Default for TimedFrame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What happens when a queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The earlier thread waits: nothing is lost.
+    Wait,
+    /// The oldest waiting frame, or the newest message, is lost and counted.
+    Shed,
+}
+
+impl From<Source> for WhenFull {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Stdin => Self::Wait,
+            Source::Socket => Self::Shed,
+        }
+    }
+}
+
+/// What the live process runs with.
+pub struct LiveSettings {
+    /// The camera's name.
+    pub camera: String,
+    /// The model's name, for people.
+    pub model: String,
+    /// The data path's settings.
+    pub pipeline: PipelineConfig,
+    /// What to do when a queue is full.
+    pub when_full: WhenFull,
+    /// From a frame's arrival to its decisions.
+    pub deadline_us_max: u64,
+    /// Write a line per decided frame.
+    pub writes_frames: bool,
+    /// Write the skeletons of events.
+    pub writes_segments: bool,
+    /// Seconds between two lines of health figures; 0: only at the end.
+    pub stats_period_s: u64,
+    /// Stack of the scoring thread.
+    pub scoring_stack_bytes: usize,
+}
+
+/// Both ends of a pool of buffers that circulate between two threads.
+pub(crate) struct Pool<T> {
+    pub(crate) free: Receiver<Box<T>>,
+    pub(crate) give_back: Sender<Box<T>>,
+}
+
+impl<T> Pool<T> {
+    pub(crate) fn new(count: usize, make: impl Fn() -> Box<T>) -> Self {
+        let (give_back, free) = bounded(count);
+        for _ in 0..count {
+            // There is room for every one of them.
+            let _ = give_back.try_send(make());
+        }
+        Self { free, give_back }
+    }
+}
+
+/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
+/// figures written.
+///
+/// # Errors
+/// A writer that failed, or a thread that could not be started.
+pub fn run(
+    settings: LiveSettings,
+    scorer: Box<dyn Scorer + Send>,
+    source: impl PoseSource,
+    stop: Option<BorrowedFd<'_>>,
+    clock: Arc<dyn Clock>,
+    writer: impl Write + Send,
+) -> Result<(), Error> {
+    let counters = Arc::new(IngestCounters::default());
+    let output_failed = AtomicBool::new(false);
+    // Each end of a pool has one owner, so that whoever waits for a buffer notices when the other thread has ended.
+    let Pool { free: free_frames, give_back: give_back_frames } = Pool::<TimedFrame>::new(FRAME_POOL, Box::default);
+    let Pool { free: free_segments, give_back: give_back_segments } = Pool::new(SEGMENT_BUFFERS, SegmentBuffer::boxed);
+    let Pool { free: free_stats, give_back: give_back_stats } = Pool::<StatsBuffer>::new(2, Box::default);
+    let (ready_tx, ready_rx) = bounded::<Box<TimedFrame>>(FRAME_POOL);
+    let (item_tx, item_rx) = bounded::<Item>(OUTPUT_QUEUE);
+    let system = |error| Error::system("threads", error);
+    thread::scope(|scope| {
+        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed);
+        output.start(&settings);
+        let output =
+            thread::Builder::new().name("output".into()).stack_size(IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx));
+        let output = output.map_err(system)?;
+        let scoring = scoring::Scoring {
+            settings: &settings,
+            scorer,
+            ready: ready_rx.clone(),
+            give_back: give_back_frames,
+            items: item_tx,
+            segments: free_segments,
+            stats: free_stats,
+            ingest: Arc::clone(&counters),
+            clock: Arc::clone(&clock),
+        };
+        let scoring_thread = thread::Builder::new().name("scoring".into()).stack_size(settings.scoring_stack_bytes);
+        let scoring = scoring_thread.spawn_scoped(scope, move || scoring.run()).map_err(system)?;
+        let ingest = ingest::Ingest {
+            when_full: settings.when_full,
+            free: free_frames,
+            stealable: ready_rx,
+            ready: ready_tx,
+            counters,
+            clock,
+            output_failed: &output_failed,
+            spare: None,
+        };
+        let ingest_thread = thread::Builder::new().name("ingest".into()).stack_size(IO_STACK_BYTES);
+        let ingest = ingest_thread.spawn_scoped(scope, move || ingest.run(source, stop)).map_err(system)?;
+        let ingest = ingest.join().unwrap_or_else(|_| Err(Error::system("ingest thread", "it panicked: please report this")));
+        let scoring = scoring.join().unwrap_or_else(|_| Err(Error::system("scoring thread", "it panicked: please report this")));
+        let output = output.join().unwrap_or_else(|_| Err(Error::system("output thread", "it panicked: please report this")));
+        ingest.and(scoring).and(output)
+    })
+}

@@ -1,0 +1,179 @@
+//! The scoring thread: drives the data path, watches the deadline, and passes on what it finds.
+
+use crate::error::Error;
+use crate::limits::SEGMENT_BUFFER_POSES_MAX;
+use crate::live::ingest::IngestCounters;
+use crate::live::latency::Latency;
+use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::{LiveSettings, TimedFrame, WhenFull};
+use crate::replay::HeapMemory;
+use alfred_board::hal::Clock;
+use alfred_core::event::Event;
+use alfred_core::pipeline::{FrameDecision, Pipeline, Sink};
+use alfred_core::scorer::Scorer;
+use alfred_core::segment::SegmentView;
+use alfred_wire::output::{EventMessage, FrameMessage, SegmentHeader};
+use crossbeam::channel::{Receiver, Sender};
+use std::sync::Arc;
+
+/// What the scoring thread owns.
+pub(crate) struct Scoring<'a> {
+    pub(crate) settings: &'a LiveSettings,
+    pub(crate) scorer: Box<dyn Scorer + Send>,
+    pub(crate) ready: Receiver<Box<TimedFrame>>,
+    pub(crate) give_back: Sender<Box<TimedFrame>>,
+    pub(crate) items: Sender<Item>,
+    pub(crate) segments: Receiver<Box<SegmentBuffer>>,
+    pub(crate) stats: Receiver<Box<StatsBuffer>>,
+    pub(crate) ingest: Arc<IngestCounters>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Scoring<'_> {
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let mut memory = HeapMemory::default();
+        let config = self.settings.pipeline.clone();
+        let pipeline = Pipeline::new(config, self.scorer.window_frames(), memory.lend());
+        let mut pipeline = pipeline.map_err(|error| Error::input("configuration", error))?;
+        let latencies = Latency::new().zip(Latency::new());
+        let (mut total, mut step) = latencies.ok_or_else(|| Error::system("latency", "cannot make a histogram"))?;
+        let mut sink = LiveSink {
+            settings: self.settings,
+            items: &self.items,
+            segments: &self.segments,
+            threshold: self.settings.pipeline.decision.map_or(f32::INFINITY, |rule| rule.threshold().value()),
+            output_lost: 0,
+            segments_lost: 0,
+        };
+        let started = self.clock.now();
+        let mut told = started;
+        let mut deadline_misses = 0_u64;
+        while let Ok(timed) = self.ready.recv() {
+            let begun = self.clock.now();
+            pipeline.step(&timed.frame, &mut *self.scorer, &mut sink);
+            let ended = self.clock.now();
+            let latency = ended.0.saturating_sub(timed.received.0);
+            total.record(latency);
+            step.record(ended.0.saturating_sub(begun.0));
+            deadline_misses += u64::from(latency > self.settings.deadline_us_max.saturating_mul(1000));
+            // There is room for every frame of the pool, unless the ingest thread has ended.
+            let _ = self.give_back.try_send(timed);
+            let period_ns = self.settings.stats_period_s.saturating_mul(1_000_000_000);
+            if period_ns > 0 && ended.0 - told.0 >= period_ns {
+                told = ended;
+                let figures = figures(started.0, ended.0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
+                // Health figures are told again soon: without a free buffer this turn is left out.
+                if let Ok(mut buffer) = self.stats.try_recv() {
+                    *buffer = figures;
+                    sink.pass_on(Item::Stats(buffer));
+                }
+            }
+        }
+        pipeline.finish(&mut sink);
+        let figures = figures(started.0, self.clock.now().0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
+        // The last figures always arrive; an ended output thread has told its own fault.
+        if let Ok(mut buffer) = self.stats.recv() {
+            *buffer = figures;
+            let _ = self.items.send(Item::Stats(buffer));
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call gathers what the loop owns in separate places")]
+fn figures(
+    started_ns: u64,
+    now_ns: u64,
+    pipeline: &Pipeline<'_>,
+    ingest: &IngestCounters,
+    deadline_misses: u64,
+    sink: &LiveSink<'_>,
+    total: &Latency,
+    step: &Latency,
+) -> StatsBuffer {
+    StatsBuffer {
+        uptime_s: now_ns.saturating_sub(started_ns) / 1_000_000_000,
+        counters: *pipeline.counters(),
+        ingest: ingest.figures(),
+        deadline_misses,
+        output_lost: sink.output_lost,
+        segments_lost: sink.segments_lost,
+        frame_to_decision: total.figures(),
+        step: step.figures(),
+    }
+}
+
+/// Copies what the data path finds into the output's queue.
+struct LiveSink<'a> {
+    settings: &'a LiveSettings,
+    items: &'a Sender<Item>,
+    segments: &'a Receiver<Box<SegmentBuffer>>,
+    threshold: f32,
+    output_lost: u64,
+    segments_lost: u64,
+}
+
+impl LiveSink<'_> {
+    fn pass_on(&mut self, item: Item) {
+        let lost = match self.settings.when_full {
+            WhenFull::Wait => self.items.send(item).is_err(),
+            WhenFull::Shed => self.items.try_send(item).is_err(),
+        };
+        self.output_lost += u64::from(lost);
+    }
+}
+
+impl Sink for LiveSink<'_> {
+    fn frame(&mut self, decision: &FrameDecision) {
+        if self.settings.writes_frames {
+            self.pass_on(Item::Frame(FrameMessage::from(decision)));
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.pass_on(Item::Event(EventMessage::new(event, self.threshold)));
+    }
+
+    fn segment(&mut self, segment: &SegmentView<'_>) {
+        if !self.settings.writes_segments {
+            return;
+        }
+        let free = match self.settings.when_full {
+            WhenFull::Wait => self.segments.recv().ok(),
+            WhenFull::Shed => self.segments.try_recv().ok(),
+        };
+        let Some(mut buffer) = free else {
+            self.segments_lost += 1;
+            return;
+        };
+        fill(&mut buffer, segment);
+        self.pass_on(Item::Segment(buffer));
+    }
+}
+
+/// Copies a segment; when it is too large, the flagged person's poses stay and the others' go, last frames first.
+fn fill(buffer: &mut SegmentBuffer, segment: &SegmentView<'_>) {
+    let part = segment.part;
+    let total = segment.poses().count();
+    let mut own_left = segment.poses().filter(|pose| pose.person == part.person).count();
+    buffer.poses.clear();
+    for pose in segment.poses() {
+        let is_own = pose.person == part.person;
+        let room = SEGMENT_BUFFER_POSES_MAX - buffer.poses.len();
+        if room > if is_own { 0 } else { own_left } {
+            buffer.poses.push(*pose);
+        }
+        own_left -= usize::from(is_own);
+    }
+    buffer.header = SegmentHeader {
+        event: part.event.0,
+        part: part.part,
+        is_last: part.is_last,
+        person: part.person.0,
+        from_frame: part.from.0,
+        to_frame: part.to.0,
+        is_incomplete: segment.is_incomplete,
+        is_cut_short: segment.is_cut_short,
+        poses_left_out: (total - buffer.poses.len()) as u32,
+    };
+}

@@ -1,0 +1,118 @@
+//! Every block of memory that the live process plans for, its size and the total, like a linker map.
+//!
+//! Compartments: `core` (sizes known at compile time), `runtime` (queues and buffers, sizes from `limits`), `model`, `arena` (ONNX only),
+//! `stack` (reserved; only what is used becomes resident). Start-up needs more for a moment (files, parsing, optimising a graph); that is
+//! given back before the first frame and is not part of the map, nor are the program's own code and the system's libraries.
+
+use crate::error::Error;
+use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_BUFFER_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFER_POSES_MAX, SEGMENT_BUFFERS};
+use crate::live::TimedFrame;
+use crate::live::latency::Latency;
+use crate::live::line_source::LineSource;
+use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::model_file::LoadedModel;
+use alfred_core::limits::{BATCH_WINDOWS_MAX, SEGMENT_POSES_MAX, TRACKS_MAX};
+use alfred_core::pipeline::Pipeline;
+use alfred_core::scorer::Window;
+use alfred_core::segment::SegmentPose;
+use alfred_core::track_table::TrackSlot;
+use serde::Serialize;
+use std::fmt;
+
+/// One block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Block {
+    /// Where it belongs.
+    pub compartment: &'static str,
+    /// What it is.
+    pub name: &'static str,
+    /// How many of them.
+    pub count: usize,
+    /// Bytes of one.
+    pub bytes_each: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+/// All blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryMap {
+    /// The blocks, by compartment.
+    pub blocks: Vec<Block>,
+    /// Their sum.
+    pub total_bytes: usize,
+}
+
+impl MemoryMap {
+    /// The map with a model, or of everything but the model.
+    #[must_use]
+    pub fn new(model: Option<&LoadedModel>) -> Self {
+        let (model_bytes, arena_bytes) = model.map_or((0, 0), LoadedModel::bytes);
+        let scoring_stack = model.map_or(crate::limits::SCORING_STACK_BYTES, LoadedModel::stack_bytes);
+        let block = |compartment, name, count, bytes_each| Block { compartment, name, count, bytes_each, bytes: count * bytes_each };
+        let segment = size_of::<SegmentBuffer>() + SEGMENT_BUFFER_POSES_MAX * size_of::<SegmentPose>();
+        let pointer = size_of::<usize>();
+        // A slot of a bounded channel holds its message and a stamp.
+        let slot = |bytes: usize| bytes + pointer;
+        let blocks = vec![
+            block("core", "tracks (detections, scores, event state)", TRACKS_MAX, size_of::<TrackSlot>()),
+            block("core", "poses for segments", SEGMENT_POSES_MAX, size_of::<SegmentPose>()),
+            block("core", "windows of one batch", BATCH_WINDOWS_MAX, size_of::<Window>()),
+            block("core", "pipeline (frame scores, queues, counters)", 1, size_of::<Pipeline<'_>>()),
+            block("runtime", "frame pool", FRAME_POOL, size_of::<TimedFrame>()),
+            block("runtime", "frame queues", 2 * FRAME_POOL, slot(pointer)),
+            block("runtime", "output queue", OUTPUT_QUEUE, slot(size_of::<Item>())),
+            block("runtime", "segment buffers", SEGMENT_BUFFERS, segment),
+            block("runtime", "health figures", 2, size_of::<StatsBuffer>()),
+            block("runtime", "latency histograms", 2, Latency::heap_bytes()),
+            block("runtime", "input buffer", 1, LineSource::BUFFER_BYTES),
+            block("runtime", "output buffer", 1, OUTPUT_BUFFER_BYTES),
+            block("model", "scorer", 1, model_bytes),
+            block("arena", "arena of the ONNX engine", 1, arena_bytes),
+            block("stack", "ingest and output threads", 2, IO_STACK_BYTES),
+            block("stack", "scoring thread", 1, scoring_stack),
+        ];
+        let blocks: Vec<Block> = blocks.into_iter().filter(|block| block.bytes > 0).collect();
+        let total_bytes = blocks.iter().map(|block| block.bytes).sum();
+        Self { blocks, total_bytes }
+    }
+
+    /// Checks the total against the configured ceiling.
+    ///
+    /// # Errors
+    /// One line that names both figures and the mend.
+    pub fn check(&self, ceiling_bytes: u64) -> Result<(), Error> {
+        if self.total_bytes as u64 <= ceiling_bytes {
+            return Ok(());
+        }
+        let what =
+            format!("{ceiling_bytes} bytes, but the memory map adds up to {}: raise it, or lower model.arena_bytes", self.total_bytes);
+        Err(Error::input("memory.ceiling_bytes", what))
+    }
+}
+
+impl fmt::Display for MemoryMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<10}{:<44}{:>8}{:>12}{:>12}", "", "block", "count", "bytes each", "bytes")?;
+        for block in &self.blocks {
+            writeln!(f, "{:<10}{:<44}{:>8}{:>12}{:>12}", block.compartment, block.name, block.count, block.bytes_each, block.bytes)?;
+        }
+        write!(f, "{:<54}{:>32} = {:.2} MiB", "total", self.total_bytes, self.total_bytes as f64 / f64::from(1 << 20))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_adds_up_and_the_ceiling_holds() {
+        let map = MemoryMap::new(None);
+        assert_eq!(map.total_bytes, map.blocks.iter().map(|block| block.count * block.bytes_each).sum::<usize>());
+        assert!(map.total_bytes < 2 << 20, "the native path stays under 2 MiB: {}", map.total_bytes);
+        assert!(map.check(map.total_bytes as u64).is_ok());
+        let refused = map.check(map.total_bytes as u64 - 1).expect_err("one byte too much").to_string();
+        assert!(refused.contains("memory.ceiling_bytes") && refused.contains("raise it"), "{refused}");
+        assert!(map.to_string().lines().count() > 10);
+    }
+}
