@@ -5,4 +5,12 @@ pub mod error;
 
 pub mod dataset;
 
+pub mod train;
+
+pub mod eer;
+
+pub mod evaluate;
+
 pub mod synth_command;
+
+pub mod train_command;

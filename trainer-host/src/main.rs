@@ -1,7 +1,9 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
 use alfred_trainer_host::error::HostError;
+use alfred_trainer_host::evaluate::{self, EvaluateArguments};
 use alfred_trainer_host::synth_command::{self, SynthArguments};
+use alfred_trainer_host::train_command::{self, TrainArguments};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -17,6 +19,10 @@ struct Arguments {
 enum Command {
     /// Writes a synthetic data set, or strips to look at.
     Synth(SynthArguments),
+    /// Trains or fine-tunes a model.
+    Train(TrainArguments),
+    /// Evaluates weights on a test split.
+    Evaluate(EvaluateArguments),
 }
 
 fn main() -> ExitCode {
@@ -32,5 +38,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), HostError> {
     match &arguments.command {
         Command::Synth(arguments) => synth_command::run(arguments),
+        Command::Train(arguments) => train_command::run(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
     }
 }

@@ -1,9 +1,10 @@
 //! Where clips and masks lie: our own layout, and that of benchmarks cut by domain and split.
 //!
 //! Below the given folder, poses lie in `json/**/{train,test}/**/CC_VVVV_alphapose_tracked_person.json`, masks at the same place under
-//! `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous). A folder that holds a domain `source` uses that one alone.
+//! `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous), and truth by person, if any, in `events.json`. A folder that holds a domain `source` uses that one alone.
 
 use crate::error::HostError;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,25 @@ pub struct ClipFiles {
     pub poses: PathBuf,
     /// Its frame mask, if there is one.
     pub mask: Option<PathBuf>,
+    /// Its key in `events.json`: folders below `json/` and the name, with slashes.
+    pub key: String,
+}
+
+/// Truth by person, where a data set has it: clip key, person number, and (first frame, last frame, class) of each event.
+pub type Events = BTreeMap<String, BTreeMap<String, Vec<(u64, u64, String)>>>;
+
+/// Reads `events.json`; `None` when the data set has none.
+///
+/// # Errors
+/// [`HostError::Data`] when the file is not of this form.
+pub fn read_events(data: &Path) -> Result<Option<Events>, HostError> {
+    let path = data.join("events.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = fs::read(&path).map_err(HostError::file(&path))?;
+    let broken = |error| HostError::data(&path, error, "write {clip: {person: [[first, last, class]]}}, or remove the file");
+    serde_json::from_slice(&text).map(Some).map_err(broken)
 }
 
 /// The clips of a split, by name.
@@ -57,9 +77,10 @@ pub fn clips(data: &Path, split: Split) -> Result<Vec<ClipFiles>, HostError> {
         .filter_map(|poses| {
             let name = poses.file_name()?.to_str()?.strip_suffix(POSE_SUFFIX)?.to_owned();
             let below = poses.parent()?.strip_prefix(&json).ok()?.to_owned();
-            let mask = data.join("masks").join(below).join(format!("{name}.npy"));
+            let mask = data.join("masks").join(&below).join(format!("{name}.npy"));
             let mask = mask.is_file().then_some(mask);
-            Some(ClipFiles { name, poses, mask })
+            let key = below.join(&name).iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
+            Some(ClipFiles { name, poses, mask, key })
         })
         .collect();
     out.sort();

@@ -1,5 +1,7 @@
-//! Data sets on disk and in memory: clips of tracked poses and frame masks.
+//! Data sets on disk and in memory: clips of tracked poses, frame masks, and the windows that models train on.
 
 pub mod alphapose;
 
 pub mod layout;
+
+pub mod windows;

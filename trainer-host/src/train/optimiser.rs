@@ -1,0 +1,107 @@
+//! Adamax with PyTorch's semantics, gradient-norm clipping, and learning-rate schedules. Knows no architecture: flat arrays only.
+
+/// Adamax' constants: PyTorch's defaults, which the published training uses.
+const BETA_MOMENT: f64 = 0.9;
+const BETA_NORM: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// Adamax (Kingma and Ba 2015, section 7.1) as `torch.optim.Adamax` computes it: the epsilon is added to the gradient's magnitude
+/// before the maximum, and there is no weight decay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adamax {
+    /// First moment of each parameter.
+    pub moment: Vec<f32>,
+    /// Decayed infinity norm of each parameter.
+    pub norm: Vec<f32>,
+    /// Steps done.
+    pub steps: u64,
+}
+
+impl Adamax {
+    /// No step done yet.
+    #[must_use]
+    pub fn new(parameters: usize) -> Self {
+        Self { moment: vec![0.0; parameters], norm: vec![0.0; parameters], steps: 0 }
+    }
+
+    /// Moves `values` against `gradient`; all slices have the same length.
+    ///
+    /// A gradient of exactly zero leaves its parameter alone as long as it was never anything else.
+    pub fn step(&mut self, values: &mut [f32], gradient: &[f32], learning_rate: f64) {
+        self.steps += 1;
+        let rate = learning_rate / (1.0 - libm::pow(BETA_MOMENT, self.steps as f64));
+        let state = self.moment.iter_mut().zip(&mut self.norm);
+        for ((value, &gradient), (moment, norm)) in values.iter_mut().zip(gradient).zip(state) {
+            let gradient = f64::from(gradient);
+            *moment = (BETA_MOMENT * f64::from(*moment) + (1.0 - BETA_MOMENT) * gradient) as f32;
+            *norm = (BETA_NORM * f64::from(*norm)).max(gradient.abs() + EPSILON) as f32;
+            *value = (f64::from(*value) - rate * f64::from(*moment) / f64::from(*norm)) as f32;
+        }
+    }
+}
+
+/// Scales `gradient` down to the norm `norm_max` if it is longer; returns its norm before. As `torch.nn.utils.clip_grad_norm_`.
+pub fn clip_norm(gradient: &mut [f32], norm_max: f64) -> f64 {
+    let norm = libm::sqrt(gradient.iter().map(|&value| f64::from(value) * f64::from(value)).sum());
+    let factor = norm_max / (norm + 1e-6);
+    if factor < 1.0 {
+        for value in gradient {
+            *value = (f64::from(*value) * factor) as f32;
+        }
+    }
+    norm
+}
+
+/// How the learning rate changes from epoch to epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// As published: epoch 0 and 1 at the full rate, then `rate * base^(epoch - 1)`, since it is set AFTER epoch e to `base^e`.
+    Exponential {
+        /// Factor per epoch (published: 0.99).
+        base: f64,
+    },
+    /// From the full rate down to a hundredth of it along half a cosine.
+    Cosine,
+}
+
+impl Schedule {
+    /// The learning rate of an epoch (from 0) out of `epochs`.
+    #[must_use]
+    pub fn rate(self, full: f64, epoch: u32, epochs: u32) -> f64 {
+        match self {
+            Self::Constant => full,
+            Self::Exponential { base } => full * libm::pow(base, f64::from(epoch.saturating_sub(1))),
+            Self::Cosine => {
+                let progress = f64::from(epoch) / f64::from(epochs.saturating_sub(1).max(1));
+                full * (0.01 + 0.99 * 0.5 * (1.0 + libm::cos(core::f64::consts::PI * progress)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Adamax, Schedule, clip_norm};
+
+    #[test]
+    fn a_first_step_has_the_size_of_the_learning_rate() {
+        let mut adamax = Adamax::new(3);
+        let mut values = [1.0, -2.0, 3.0];
+        adamax.step(&mut values, &[0.5, -1e-3, 0.0], 0.01);
+        assert!((values[0] - 0.99).abs() < 1e-6 && (values[1] + 1.99).abs() < 1e-5);
+        assert_eq!(values[2], 3.0);
+    }
+
+    #[test]
+    fn long_gradients_are_cut_and_schedules_fall() {
+        let mut gradient = [300.0, 400.0];
+        assert!((clip_norm(&mut gradient, 100.0) - 500.0).abs() < 1e-9);
+        assert!((gradient[0] - 60.0).abs() < 1e-4 && (gradient[1] - 80.0).abs() < 1e-4);
+        assert_eq!(Schedule::Constant.rate(0.1, 7, 8), 0.1);
+        assert_eq!(Schedule::Exponential { base: 0.5 }.rate(1.0, 1, 8), 1.0);
+        assert_eq!(Schedule::Exponential { base: 0.5 }.rate(1.0, 3, 8), 0.25);
+        assert!((Schedule::Cosine.rate(1.0, 7, 8) - 0.01).abs() < 1e-12);
+    }
+}

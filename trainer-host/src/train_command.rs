@@ -1,0 +1,204 @@
+//! `alfred-host train`: from a data set to a weight file.
+
+use crate::dataset::layout::{Split, clips, read_events};
+use crate::dataset::windows::read_clips;
+use crate::error::HostError;
+use crate::evaluate::{PREPROCESSING_SQUARE, evaluate, pixel_scale, read_weights, to_json};
+use crate::train::checkpoint::{replace, to_bytes};
+use crate::train::optimiser::Schedule;
+use crate::train::run::{Plan, TrainReport, train};
+use crate::train::stg_nf_trainer::StgNfTrainer;
+use crate::train::trainer::Trainer;
+use alfred_core::normalise::PixelScale;
+use alfred_core::track_window::WindowPolicy;
+use alfred_models::stg_nf::parameters::StgNfShape;
+use alfred_models::stg_nf::weights_file::StgNfWeights;
+use alfred_synth::random::Random;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Architectures that can be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Architecture {
+    /// STG-NF with the hand-derived CPU step.
+    StgNf,
+}
+
+/// Courses of the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScheduleName {
+    /// Always the same.
+    Constant,
+    /// Times 0.99 per epoch, as published.
+    Exponential,
+    /// Half a cosine down to a hundredth.
+    Cosine,
+}
+
+/// Arguments of `alfred-host train`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrainArguments {
+    /// Architecture.
+    #[arg(long, value_enum)]
+    pub arch: Architecture,
+    /// Data set; its train split is used.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Weight file to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Seed of initial weights and shuffling.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Passes over the data.
+    #[arg(long, default_value_t = 24)]
+    pub epochs: u32,
+    /// Learning rate.
+    #[arg(long, default_value_t = 2e-3)]
+    pub lr: f64,
+    /// Its course.
+    #[arg(long, value_enum, default_value = "exponential")]
+    pub schedule: ScheduleName,
+    /// Samples per step.
+    #[arg(long, default_value_t = 256)]
+    pub batch: usize,
+    /// Detections from one window's start to the next.
+    #[arg(long, default_value_t = 6)]
+    pub stride: u32,
+    /// Detections per window (T).
+    #[arg(long, default_value_t = 24)]
+    pub frames: usize,
+    /// Mean R of the prior.
+    #[arg(long, default_value_t = 3.0)]
+    pub prior_mean: f32,
+    /// Fine-tune these weights instead of starting anew.
+    #[arg(long)]
+    pub from: Option<PathBuf>,
+    /// End after so many minutes at the latest; the result then depends on the machine's speed.
+    #[arg(long)]
+    pub max_minutes: Option<f64>,
+    /// Every n-th training clip is held out to choose the best epoch; 0 holds out none.
+    #[arg(long, default_value_t = 0)]
+    pub hold_out: usize,
+    /// Go on from the checkpoint of an interrupted run.
+    #[arg(long)]
+    pub resume: bool,
+    /// End with one line of JSON on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command. Besides `--out` it writes `<out stem>.checkpoint.safetensors` after every epoch. When the data set has a test split with masks, the EER
+/// threshold found there becomes the weight file's `threshold`.
+///
+/// # Errors
+/// [`HostError`] when an argument, the data or a weight file cannot be used.
+pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
+    let Architecture::StgNf = arguments.arch;
+    check(arguments)?;
+    let (mut trainer, scale, preprocessing) = start(arguments)?;
+    let policy = WindowPolicy { stride: arguments.stride, ..WindowPolicy::published(trainer.window_frames()) };
+    let files = clips(&arguments.data, Split::Train)?;
+    let held_out = |index: &usize| arguments.hold_out > 0 && index % arguments.hold_out == arguments.hold_out - 1;
+    let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
+    let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
+    let events = read_events(&arguments.data)?;
+    let (set, _) = read_clips(&training, events.as_ref(), &policy, &scale)?;
+    let validation = if validation.is_empty() { None } else { Some(read_clips(&validation, events.as_ref(), &policy, &scale)?.0) };
+    let plan = plan(arguments);
+    let report = train(&mut trainer, &set, validation.as_ref(), &plan)?;
+    let mut metadata = metadata(&trainer, &preprocessing);
+    let weights = StgNfWeights { parameters: *trainer.parameters(), metadata: weights_metadata(&preprocessing) };
+    let evaluation = evaluate(&weights, &arguments.data).ok();
+    if let Some(evaluation) = &evaluation {
+        metadata.insert("threshold".into(), format!("{:?}", evaluation.window_eer.threshold as f32));
+        metadata.insert("threshold_rule".into(), "EER on unsmoothed window scores of the data set's test split".into());
+    }
+    replace(&arguments.out, &to_bytes(&trainer.weights(), &metadata))?;
+    // What was written must be readable by the devices' own reader.
+    read_weights(&arguments.out)?;
+    if arguments.json {
+        let evaluation = evaluation.as_ref().map(to_json);
+        println!("{}", json!({"windows": set.len(), "training": report_json(&report), "test": evaluation}));
+    } else {
+        print(&report, set.len(), evaluation.as_ref().map(|e| (e.window_auc.value, e.frame_auc.value)));
+    }
+    Ok(())
+}
+
+fn check(arguments: &TrainArguments) -> Result<(), HostError> {
+    let positive = |name: &str, good: bool| if good { Ok(()) } else { Err(HostError::argument(name, "give a number above 0")) };
+    positive("--lr", arguments.lr.is_finite() && arguments.lr > 0.0)?;
+    positive("--batch", (2..=1 << 16).contains(&arguments.batch))?;
+    positive("--stride", arguments.stride > 0)?;
+    positive("--max-minutes", arguments.max_minutes.is_none_or(|minutes| minutes.is_finite() && minutes > 0.0))
+}
+
+fn start(arguments: &TrainArguments) -> Result<(StgNfTrainer, PixelScale, String), HostError> {
+    if let Some(path) = &arguments.from {
+        let weights = read_weights(path)?;
+        if !weights.metadata.adjacency().is_mean() {
+            return Err(HostError::data(path, "metadata max_hop", "only the published uniform adjacency (8 hops) can be trained"));
+        }
+        let preprocessing = weights.metadata.preprocessing.clone().unwrap_or_else(|| "openpose18-856x480".into());
+        return Ok((StgNfTrainer::from_parameters(weights.parameters), pixel_scale(&weights), preprocessing));
+    }
+    let shape = StgNfShape::new(arguments.frames).map_err(|fault| HostError::argument("--frames", fault))?;
+    let mut random = Random::new(arguments.seed);
+    Ok((StgNfTrainer::new(shape, arguments.prior_mean, &mut random), PixelScale::SQUARE, PREPROCESSING_SQUARE.into()))
+}
+
+fn plan(arguments: &TrainArguments) -> Plan {
+    Plan {
+        epochs: arguments.epochs,
+        batch: arguments.batch,
+        learning_rate: arguments.lr,
+        schedule: match arguments.schedule {
+            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Exponential => Schedule::Exponential { base: 0.99 },
+            ScheduleName::Cosine => Schedule::Cosine,
+        },
+        seed: arguments.seed,
+        mirror: true,
+        time_max: arguments.max_minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        statistics_batches: 64,
+        checkpoint: Some(arguments.out.with_extension("checkpoint.safetensors")),
+        resume: arguments.resume,
+        progress: true,
+    }
+}
+
+fn weights_metadata(preprocessing: &str) -> alfred_models::stg_nf::weights_file::StgNfMetadata {
+    alfred_models::stg_nf::weights_file::StgNfMetadata { preprocessing: Some(preprocessing.into()), ..Default::default() }
+}
+
+fn metadata(trainer: &StgNfTrainer, preprocessing: &str) -> BTreeMap<String, String> {
+    let parameters = trainer.parameters();
+    let entry = |key: &str, value: String| (key.to_owned(), value);
+    BTreeMap::from([
+        entry("architecture", "stg-nf".into()),
+        entry("seg_len", parameters.shape.frames().to_string()),
+        entry("R", format!("{:?}", parameters.prior_mean)),
+        entry("K", "8".into()),
+        entry("adjacency", "uniform".into()),
+        entry("max_hop", "8".into()),
+        entry("preprocessing", preprocessing.into()),
+    ])
+}
+
+fn report_json(report: &TrainReport) -> serde_json::Value {
+    json!({
+        "epochs": report.epochs, "steps": report.steps, "samples": report.samples, "loss": report.loss, "seconds": report.seconds,
+        "validation_loss": report.validation_loss, "cut_short": report.cut_short, "samples_per_second": report.samples as f64 / report.seconds,
+    })
+}
+
+fn print(report: &TrainReport, windows: usize, auc: Option<(f64, f64)>) {
+    let speed = report.samples as f64 / report.seconds;
+    println!("{windows} windows, {} epochs, {} steps, loss {:.4}, {speed:.0} samples/s", report.epochs, report.steps, report.loss);
+    if let Some((window, frame)) = auc {
+        println!("test split: window AUC-ROC {:.1} %, frame AUC-ROC {:.1} %", 100.0 * window, 100.0 * frame);
+    }
+}
