@@ -18,7 +18,6 @@ use region::{Region, SLOTS, Slot, slot_index_of};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 pub use region::LockStatus;
 
@@ -320,9 +319,6 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ArenaAllocator<A> {
 }
 
 const _: () = assert!(ARENA_BYTES_MAX < region::BLOCK_BYTES_LIMIT);
-
-/// Ordering of the loads that route a free; see `region`.
-const ROUTE: Ordering = Ordering::Acquire;
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,11 @@
 
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::units::AnomalyScore;
-use alfred_models::arena::ArenaAllocator;
+use alfred_models::arena::{ARENAS_MAX, ArenaAllocator, arenas_abandoned};
 use alfred_models::onnx_manifest::{Declaration, KEY_SCORE_RULE};
 use alfred_models::test_models::{Model, Node, mean_of_squares};
 use alfred_models::tract_engine::{Budget, LoadError, ModelSource, ONNX_FILE_BYTES_MAX, TractEngine};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 #[global_allocator]
@@ -84,7 +85,7 @@ fn batches_are_filled_up_and_windows_stay_independent() {
 #[test]
 fn windows_of_another_length_are_answered_without_a_run() {
     let mut engine = load(&mean_of_squares(4, 24, true), &[], ROOMY).expect("loads");
-    let windows = [window(24, 0), window(16, 1), window(24, 2)];
+    let windows = vec![window(24, 0), window(16, 1), window(24, 2)];
     let scores = scores(&mut engine, &windows);
     assert_eq!(scores[1], Err(ScoreFault::WrongWindow));
     for index in [0, 2] {
@@ -96,7 +97,7 @@ fn windows_of_another_length_are_answered_without_a_run() {
 #[test]
 fn an_output_that_is_no_number_is_a_fault_of_that_window_only() {
     let mut engine = load(&mean_of_squares(2, 24, true), &[], ROOMY).expect("loads");
-    let mut windows = [window(24, 0), window(24, 1), window(24, 2)];
+    let mut windows = vec![window(24, 0), window(24, 1), window(24, 2)];
     windows[1].values_mut()[3] = f32::NAN;
     let scores = scores(&mut engine, &windows);
     assert_eq!(scores[1], Err(ScoreFault::NotFinite));
@@ -120,7 +121,7 @@ fn normality_is_negated_and_errors_against_an_input_are_computed() {
         metadata: &[("alfred.input_layout", "frame_major"), (KEY_SCORE_RULE, "mean_squared_error(half, x)")],
     };
     let mut engine = load(&halves.to_onnx(), &[], ROOMY).expect("loads");
-    let windows = [window(24, 3), window(24, 4), window(24, 5)];
+    let windows = vec![window(24, 3), window(24, 4), window(24, 5)];
     for (score, window) in scores(&mut engine, &windows).into_iter().zip(&windows) {
         assert!((score.expect("scored").value() - 0.25 * mean_square(window)).abs() < 1e-5);
     }
@@ -279,11 +280,16 @@ fn files_and_their_sidecars_are_read() {
     std::fs::remove_dir_all(&folder).expect("removes");
 }
 
+/// Prints past the harness's capture.
+fn announce(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// The shared golden ONNX file, or a loud skip.
 fn golden(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden/onnx").join(name);
     if !path.exists() {
-        eprintln!("SKIPPED: {} is not here; the golden suite needs the shared data", path.display());
+        announce(&format!("SKIPPED: {} is not here", path.display()));
         return None;
     }
     Some(path)
@@ -315,14 +321,31 @@ fn published_models_run_in_the_arena_they_ask_for() {
         }
         let us = start.elapsed().as_secs_f64() * 1e6 / f64::from(runs) / windows.len() as f64;
         let report = engine.report();
-        eprintln!(
+        announce(&format!(
             "{name}: {} operators, {} allocations per run, peak {} B, needs {needed} B of arena, {us:.1} us per window, {:?}",
             report.operators,
             report.allocations_per_run,
             report.peak_bytes,
             report.lock.expect("bounded")
-        );
+        ));
         assert_eq!(engine.counters().arena_overflows, 0);
         assert_eq!(engine.arena_counters().expect("bounded").overflows, 0);
+    }
+}
+
+/// A device swaps models for years: one scoring thread, engines made and dropped elsewhere. Regions must not pile up.
+#[test]
+fn quiesced_engines_leave_no_regions_behind_on_a_long_lived_thread() {
+    let Some(path) = golden("stgnf_shanghaitech_collapsed_b1.onnx") else { return };
+    for _ in 0..2 * ARENAS_MAX {
+        let path = path.clone();
+        let load = move || TractEngine::load(ModelSource::File(&path), Declaration::default(), ROOMY);
+        let mut engine = std::thread::spawn(load).join().expect("runs").expect("a slot is free");
+        let windows = [window(engine.window_frames(), 1)];
+        assert!(scores(&mut engine, &windows)[0].is_ok());
+        engine.quiesce();
+        std::thread::spawn(move || drop(engine)).join().expect("drops");
+        // Some for other tests, which run at the same time.
+        assert!(arenas_abandoned() < ARENAS_MAX / 2, "{} regions are left behind", arenas_abandoned());
     }
 }

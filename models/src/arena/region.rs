@@ -3,7 +3,7 @@
 //! JUSTIFICATION of `unsafe`: see the parent module. States of a slot: `FREE` → `HELD` (by an `Arena`) → `FREE`, or → `ABANDONED`
 //! (some block outlives the arena) → `HELD` for the moment in which a new arena's creation looks whether all blocks are back → `FREE`.
 
-use super::{ARENAS_MAX, ArenaCounters, ROUTE};
+use super::{ARENAS_MAX, ArenaCounters};
 use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
 use rlsf::Tlsf;
 use std::alloc::Layout;
@@ -157,10 +157,10 @@ impl PoolState {
 /// The slot whose region holds `address`. Acquire loads: a thread that was given memory which used to be a region's has been told so
 /// by whoever gave it, after the region's word was cleared.
 pub(super) fn slot_index_of(address: *const u8) -> Option<usize> {
-    let used = SLOTS_USED.load(ROUTE);
+    let used = SLOTS_USED.load(Ordering::Acquire);
     let page = (address.addr() / PAGE_BYTES) as u64;
     SLOTS.iter().take(used).position(|slot| {
-        let word = slot.word.load(ROUTE);
+        let word = slot.word.load(Ordering::Acquire);
         page.wrapping_sub(word >> PAGES_BITS) < (word & ((1 << PAGES_BITS) - 1))
     })
 }

@@ -13,8 +13,8 @@ const MEASURED_RUNS: usize = 3;
 /// Difference of a window's scores beside different neighbours that passes for rounding, relative and absolute.
 const SCORE_TOLERANCE: f32 = 1e-4;
 
-/// Tries of [`bytes_needed`], each one sixteenth larger.
-const TRIES_MAX: usize = 32;
+/// First arena that [`bytes_needed`] tries, bytes.
+const MEASURE_BYTES_START: usize = 64 << 10;
 
 pub(super) enum WarmUpError {
     Run(String),
@@ -58,19 +58,30 @@ pub(super) fn run(runner: &mut Runner, budget: Budget) -> Result<(Option<Arena>,
 
 /// The smallest arena, on a grid of one sixteenth, in which the measured runs fit.
 pub(super) fn bytes_needed(runner: &mut Runner) -> Result<usize, WarmUpError> {
-    let mut large = Arena::new(ARENA_BYTES_MAX).map_err(WarmUpError::Arena)?;
-    let extent_bytes = measure(runner, &mut large)?[MEASURED_RUNS - 1].extent_bytes;
-    drop(large);
+    // Doubling first, rather than one measurement in the largest region: the device may not have that much to spare.
+    let mut large_bytes = MEASURE_BYTES_START;
+    let extent_bytes = loop {
+        let last = try_arena(runner, large_bytes)?;
+        if last.overflows == 0 {
+            break last.extent_bytes;
+        }
+        if large_bytes == ARENA_BYTES_MAX {
+            return Err(WarmUpError::Run(format!("a run needs more than {ARENA_BYTES_MAX} bytes: export a smaller model or batch")));
+        }
+        large_bytes = (2 * large_bytes).min(ARENA_BYTES_MAX);
+    };
     // In a smaller pool free blocks lie differently; what the extent promises is tried before it is said.
     let mut bytes = extent_bytes.next_multiple_of(1 << 10).max(ARENA_BYTES_MIN);
-    for _ in 0..TRIES_MAX {
-        let mut arena = Arena::new(bytes).map_err(WarmUpError::Arena)?;
-        if measure(runner, &mut arena)?[MEASURED_RUNS - 1].overflows == 0 {
-            break;
-        }
+    while bytes < large_bytes && try_arena(runner, bytes)?.overflows > 0 {
         bytes = (bytes + bytes / 16).next_multiple_of(1 << 10);
     }
-    Ok(bytes)
+    Ok(bytes.min(large_bytes))
+}
+
+/// The counters after the measured runs in an arena of this size.
+fn try_arena(runner: &mut Runner, bytes: usize) -> Result<ArenaCounters, WarmUpError> {
+    let mut arena = Arena::new(bytes).map_err(WarmUpError::Arena)?;
+    Ok(measure(runner, &mut arena)?[MEASURED_RUNS - 1])
 }
 
 /// Runs on a fresh thread, inside the arena; the counters after each run. Afterwards that thread's memory is back.
