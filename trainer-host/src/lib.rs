@@ -14,3 +14,6 @@ pub mod evaluate;
 pub mod synth_command;
 
 pub mod train_command;
+
+#[cfg(test)]
+mod command_tests;

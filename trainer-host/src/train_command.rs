@@ -111,7 +111,13 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let report = train(&mut trainer, &set, validation.as_ref(), &plan)?;
     let mut metadata = metadata(&trainer, &preprocessing);
     let weights = StgNfWeights { parameters: *trainer.parameters(), metadata: weights_metadata(&preprocessing) };
-    let evaluation = evaluate(&weights, &arguments.data).ok();
+    let evaluation = match evaluate(&weights, &arguments.data) {
+        Ok(evaluation) => Some(evaluation),
+        Err(reason) => {
+            eprintln!("alfred-host: the weights get no threshold: {reason}");
+            None
+        }
+    };
     if let Some(evaluation) = &evaluation {
         metadata.insert("threshold".into(), format!("{:?}", evaluation.window_eer.threshold as f32));
         metadata.insert("threshold_rule".into(), "EER on unsmoothed window scores of the data set's test split".into());

@@ -16,9 +16,15 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 /// One named f32 tensor.
 pub type NamedTensor = (String, Vec<usize>, Vec<f32>);
 
+/// The header's metadata.
+pub type Metadata = BTreeMap<String, String>;
+
+/// Values by tensor name.
+pub type Tensors = BTreeMap<String, Vec<f32>>;
+
 /// The file's bytes: metadata sorted by key, tensors in the given order.
 #[must_use]
-pub fn to_bytes(tensors: &[NamedTensor], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+pub fn to_bytes(tensors: &[NamedTensor], metadata: &Metadata) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), json!(metadata));
     let mut end = 0;
@@ -77,7 +83,7 @@ pub fn save(path: &Path, trainer: &dyn Trainer, progress: &Progress) -> Result<(
 ///
 /// # Errors
 /// [`HostError`] when the file is unreadable or no safetensors file.
-pub fn read(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, Vec<f32>>), HostError> {
+pub fn read(path: &Path) -> Result<(Metadata, Tensors), HostError> {
     let size = fs::metadata(path).map_err(HostError::file(path))?.len();
     if size > FILE_BYTES_MAX {
         return Err(HostError::data(path, format!("{size} bytes"), "this is no checkpoint: they are far smaller"));
@@ -87,7 +93,7 @@ pub fn read(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(broken)?;
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    let mut tensors = BTreeMap::new();
+    let mut tensors = Tensors::new();
     for (name, view) in file.tensors() {
         if view.dtype() != safetensors::Dtype::F32 {
             return Err(HostError::data(path, format!("tensor {name}"), "store it as F32"));

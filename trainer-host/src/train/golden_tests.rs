@@ -1,28 +1,28 @@
 //! The hand-derived step against what PyTorch computed: loss, every gradient, and the state after one step of Adamax.
 
 use crate::dataset::windows::{Batch, Item, Origin, WindowSet};
-use crate::train::checkpoint::read;
+use crate::train::checkpoint::{Tensors, read};
 use crate::train::optimiser::clip_norm;
 use crate::train::stg_nf_trainer::{StgNfTrainer, trainable};
 use crate::train::trainer::Trainer;
 use alfred_core::scorer::Window;
 use alfred_models::stg_nf::parameters::TensorRole;
 use alfred_models::stg_nf::weights_file::read_path;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Both sides computed in f32: scores agree to this much, plus as much relatively.
 const NLL_TOLERANCE: f64 = 2e-4;
-/// L2 distance of all compared gradients, relative to their L2 norm. PyTorch's f32 noise is the larger part of it, and grows with the
-/// size of the scores that cancel (up to 8 at R = 3 on ShanghaiTech's weights, 240 at R = 10 with both labels).
-const GRADIENT_TOLERANCES: [(&str, f64); 3] = [("shanghaitech", 2e-5), ("ubnormal_unsup", 1e-4), ("ubnormal_sup", 5e-4)];
+/// L2 distance of all compared gradients, relative to their L2 norm; kernels before a normalisation apart (see below). PyTorch's f32 is
+/// the larger part of it: against f64 finite differences ours is off by less than 1e-6 (gradient_tests).
+const GRADIENT_TOLERANCE: f64 = 5e-5;
+/// The same for kernels whose scale a normalisation cancels: PyTorch's own f32 error there is 2e-5 (ShanghaiTech) to 3e-4 (supervised)
+/// by f64 finite differences, ours 2e-6 to 5e-6.
+const CANCELLED_TOLERANCE: f64 = 5e-4;
 /// Parameters after a step: a tenth of the step's length (5e-4); Adamax' first step has that length whatever the gradient's size, so
 /// float noise in a tiny gradient must not count, but its sign does.
 const AFTER_TOLERANCE: f64 = 5e-5;
 /// Learning rate of the golden step.
 const LEARNING_RATE: f64 = 5e-4;
-
-type Tensors = BTreeMap<String, Vec<f32>>;
 
 /// Biases that a batch normalisation follows: their gradient is zero in exact arithmetic, and PyTorch's is float noise that
 /// Adamax blows up to full steps. They do not matter, so they are left alone here and not compared.
@@ -30,8 +30,8 @@ fn has_zero_gradient(name: &str) -> bool {
     ["gcn.conv.bias", "tcn.2.bias", "residual.0.bias"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Kernels whose scale a batch normalisation cancels up to its epsilon: the gradient is so small that PyTorch's is mostly noise.
-fn has_tiny_gradient(name: &str) -> bool {
+/// Kernels whose scale a batch normalisation cancels but for its epsilon: PyTorch gets their gradient as a small difference of large sums.
+fn is_cancelled(name: &str) -> bool {
     ["gcn.conv.weight", "residual.0.weight"].iter().any(|suffix| name.ends_with(suffix))
 }
 
@@ -66,26 +66,25 @@ fn check(model: &str) {
     for (sample, (&ours, &theirs)) in trainer.latest_nll().iter().zip(&golden["nll"]).enumerate() {
         assert!(close(ours, f64::from(theirs)), "{model}: sample {sample}: {ours}, PyTorch {theirs}");
     }
-    let (mut distance, mut length) = (0.0, 0.0);
+    let mut errors = [(0.0, 0.0); 2];
     for tensor in gradient.tensors().filter(|tensor| tensor.role == TensorRole::Trainable) {
         let name = tensor.name.to_string();
-        let theirs = &golden[&format!("grad.{name}")];
-        for (&ours, &theirs) in tensor.values.iter().zip(theirs) {
+        let (distance, length) = &mut errors[usize::from(is_cancelled(&name))];
+        for (&ours, &theirs) in tensor.values.iter().zip(&golden[&format!("grad.{name}")]) {
             if has_zero_gradient(&name) {
                 assert_eq!(ours, 0.0, "{model}: {name}");
                 continue;
             }
-            distance += f64::from(ours - theirs).powi(2);
-            length += f64::from(theirs).powi(2);
+            *distance += f64::from(ours - theirs).powi(2);
+            *length += f64::from(theirs).powi(2);
         }
     }
-    let relative = (distance / length).sqrt();
-    println!("{model}: relative L2 error of the gradient {relative:.2e}");
-    let tolerance = GRADIENT_TOLERANCES.iter().find(|(name, _)| *name == model).map_or(0.0, |(_, tolerance)| *tolerance);
-    assert!(relative < tolerance, "{model}: gradient off by {relative}");
+    let [plain, cancelled] = errors.map(|(distance, length): (f64, f64)| (distance / length).sqrt());
+    println!("{model}: relative L2 error of the gradient {plain:.2e}, of cancelled kernels {cancelled:.2e}");
+    assert!(plain < GRADIENT_TOLERANCE && cancelled < CANCELLED_TOLERANCE, "{model}: gradient off by {plain}, {cancelled}");
     let norm = clip_norm(&mut trainable(&gradient), f64::INFINITY);
     let theirs = f64::from(golden["grad_norm"][0]);
-    assert!((norm / theirs - 1.0).abs() < 1e-5, "{model}: gradient norm {norm}, PyTorch {theirs}");
+    assert!((norm / theirs - 1.0).abs() < CANCELLED_TOLERANCE, "{model}: gradient norm {norm}, PyTorch {theirs}");
     check_step(model, &folder);
 }
 
@@ -96,7 +95,7 @@ fn check_step(model: &str, folder: &Path) {
     for tensor in trainer.parameters().tensors() {
         let name = tensor.name.to_string();
         let trainable = tensor.role == TensorRole::Trainable;
-        if trainable && (has_zero_gradient(&name) || has_tiny_gradient(&name)) {
+        if trainable && (has_zero_gradient(&name) || is_cancelled(&name)) {
             continue;
         }
         for (index, (&ours, &theirs)) in tensor.values.iter().zip(&golden[&format!("after.{name}")]).enumerate() {

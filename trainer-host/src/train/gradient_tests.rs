@@ -64,9 +64,9 @@ fn plain_loss(parameters: &StgNfParameters, set: &WindowSet, items: &[Item], nud
     for flow in 0..FLOWS {
         let p = &parameters.flows[flow];
         let at = |suffix: &str, value: f32, index: usize| f64::from(value) + nudge(flow, suffix, index);
-        for c in 0..2 {
+        for (c, z) in z.iter_mut().enumerate() {
             let (bias, logs) = (at("actnorm.bias", p.actnorm_bias[c], c), at("actnorm.logs", p.actnorm_logs[c], c));
-            z[c].iter_mut().for_each(|value| *value = (*value + bias) * logs.exp());
+            z.iter_mut().for_each(|value| *value = (*value + bias) * logs.exp());
             log_determinants.iter_mut().for_each(|sum| *sum += size as f64 * logs);
         }
         z.swap(0, 1);

@@ -214,8 +214,8 @@ impl Gradients {
                     }
                 }
             }
-            for input in 0..2 {
-                for (d_value, value) in self.hidden[input][rows.clone()].iter_mut().zip(&hidden[input]) {
+            for (d_hidden, hidden) in self.hidden.iter_mut().zip(&hidden) {
+                for (d_value, value) in d_hidden[rows.clone()].iter_mut().zip(hidden) {
                     *d_value = map(|lane| if value[lane] > 0.0 { d_value[lane] } else { 0.0 });
                 }
             }

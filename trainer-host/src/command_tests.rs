@@ -1,0 +1,96 @@
+//! The commands from end to end on a tiny data set: synth, train, evaluate; twice, bit by bit.
+
+use crate::dataset::layout::{Split, clips, read_events, read_mask};
+use crate::evaluate::{evaluate, read_weights};
+use crate::{synth_command, train_command};
+use clap::Parser;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Parser)]
+struct Synth {
+    #[command(flatten)]
+    arguments: synth_command::SynthArguments,
+}
+
+#[derive(Parser)]
+struct Train {
+    #[command(flatten)]
+    arguments: train_command::TrainArguments,
+}
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("alfred-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn synth(folder: &Path) {
+    let folder = folder.to_str().expect("text");
+    let words = ["", "--out", folder, "--seed", "3", "--clips", "3", "--test-clips", "3", "--frames", "300"];
+    synth_command::run(&Synth::parse_from(words).arguments).expect("writes a data set");
+}
+
+fn train(data: &Path, out: &Path) {
+    let (data, out) = (data.to_str().expect("text"), out.to_str().expect("text"));
+    let words = ["", "--arch", "stg-nf", "--data", data, "--out", out, "--epochs", "2", "--stride", "12"];
+    train_command::run(&Train::parse_from(words).arguments).expect("trains");
+}
+
+#[test]
+fn synth_train_and_evaluate_repeat_bit_by_bit() {
+    let scratch = Scratch::new("commands");
+    let (first, second) = (scratch.path("first"), scratch.path("second"));
+    synth(&first);
+    synth(&second);
+    for name in ["json/test/10_5001_alphapose_tracked_person.json", "masks/test/11_5002.npy", "meta.json", "events.json"] {
+        assert_eq!(fs::read(first.join(name)).expect(name), fs::read(second.join(name)).expect(name), "{name}");
+    }
+    let normal = clips(&first, Split::Train).expect("training clips");
+    assert_eq!(normal.len(), 3);
+    let mask = read_mask(normal[0].mask.as_deref().expect("a mask")).expect("a mask");
+    assert!(mask.len() == 300 && !mask.contains(&true));
+    assert!(read_events(&first).expect("events").is_some_and(|events| events.contains_key("test/10_5001")));
+    let (one, two) = (scratch.path("one.safetensors"), scratch.path("two.safetensors"));
+    train(&first, &one);
+    train(&second, &two);
+    assert_eq!(fs::read(&one).expect("weights"), fs::read(&two).expect("weights"));
+    let weights = read_weights(&one).expect("weights of the devices' reader");
+    assert!(weights.metadata.threshold.is_some());
+    let evaluation = evaluate(&weights, &first).expect("evaluates");
+    assert_eq!((evaluation.frames, evaluation.clips), (900, 3));
+    assert!((0.0..=1.0).contains(&evaluation.frame_auc.value));
+}
+
+#[test]
+fn bad_input_is_named_in_one_line() {
+    let scratch = Scratch::new("bad-input");
+    let pose = scratch.path("json/train/10_0001_alphapose_tracked_person.json");
+    fs::create_dir_all(pose.parent().expect("a folder")).expect("a folder");
+    for (text, part) in [
+        ("{", "line 1"),
+        ("{\"1\": {\"0000\": {\"keypoints\": [1, 2]}}}", "person 1, frame 0000"),
+        ("{\"x\": {}}", "person \"x\""),
+        ("{\"1\": {}}", "no whole window"),
+    ] {
+        fs::write(&pose, text).expect("a file");
+        let (data, out) = (scratch.0.to_str().expect("text"), scratch.path("w.safetensors"));
+        let words = ["", "--arch", "stg-nf", "--data", data, "--out", out.to_str().expect("text")];
+        let error = train_command::run(&Train::parse_from(words).arguments).expect_err("must be refused").to_string();
+        assert!(error.contains(part) && error.contains("10_0001") && error.lines().count() == 1, "{error}");
+    }
+}
