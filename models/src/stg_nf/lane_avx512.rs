@@ -74,12 +74,7 @@ impl Lane for Avx512 {
     #[inline(always)]
     fn divide(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
         // SAFETY: `self` proves the features.
-        unsafe {
-            let guess = _mm512_rcp14_ps(other);
-            let error = _mm512_fnmadd_ps(other, guess, _mm512_set1_ps(1.0));
-            let quotient = _mm512_mul_ps(one, guess);
-            _mm512_fmadd_ps(quotient, error, quotient)
-        }
+        unsafe { _mm512_div_ps(one, other) }
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use alfred_core::units::AnomalyScore;
 /// What the caller wants of the arithmetic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// The same bits on every target; tens of times slower than [`Lane::Fast`].
+    /// The same bits on every target; about fifteen times slower than [`Lane::Fast`].
     Exact,
     /// The fastest engine of this processor; within the declared tolerance of the exact one.
     Fast,
@@ -106,7 +106,7 @@ impl Kernel {
 }
 
 /// Scores windows by the negative log-likelihood of STG-NF in bits per dimension: higher = more anomalous. Holds no pointers (about
-/// 6 kB) and allocates nothing; a window takes about 8 kB of stack.
+/// 6 kB) and allocates nothing; a window takes about 10 kB of stack.
 #[derive(Clone)]
 pub struct StgNfScorer {
     model: FoldedStgNf,
