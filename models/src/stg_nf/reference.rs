@@ -25,7 +25,7 @@ pub struct Outcome {
     pub negative_log_likelihood: f64,
 }
 
-/// Evaluates a window of `2 * 18 * T` values, [channel][joint][time]. Missing values count as 0.
+/// Evaluates a window of `2 * 18 * T` values, `[channel][joint][time]`. Missing values count as 0.
 #[must_use]
 pub fn forward(parameters: &StgNfParameters, adjacency: &Adjacency, window: &[f32]) -> Outcome {
     forward_observed(parameters, adjacency, window, |_, _, _| {})
