@@ -94,3 +94,19 @@ fn bad_input_is_named_in_one_line() {
         assert!(error.contains(part) && error.contains("10_0001") && error.lines().count() == 1, "{error}");
     }
 }
+
+/// The shipped weights are readable, carry what devices need, and rank unseen synthetic clips.
+#[test]
+fn shipped_weights_rank_anomalies_above_normal_behaviour() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pretrained/stg_nf_synthetic/weights.safetensors");
+    let weights = read_weights(&path).expect("the shipped weights");
+    assert!(weights.metadata.threshold.is_some());
+    assert_eq!(weights.parameters.shape.trainable_parameters(), 616);
+    assert_eq!(weights.metadata.preprocessing.as_deref(), Some(crate::evaluate::PREPROCESSING_SQUARE));
+    let scratch = Scratch::new("shipped");
+    let folder = scratch.0.to_str().expect("text");
+    let words = ["", "--out", folder, "--seed", "77", "--clips", "1", "--test-clips", "9", "--frames", "600"];
+    synth_command::run(&Synth::parse_from(words).arguments).expect("writes a data set");
+    let evaluation = evaluate(&weights, &scratch.0).expect("evaluates");
+    assert!(evaluation.frame_auc.value > 0.65, "frame AUC-ROC {}", evaluation.frame_auc.value);
+}
