@@ -1,7 +1,7 @@
 //! The ingest thread: takes messages from a source and puts them, parsed, into pooled frames.
 
 use crate::error::Error;
-use crate::live::{TimedFrame, WhenFull};
+use crate::live::{TimedFrame, WhenFull, touch_thread};
 use alfred_board::hal::Clock;
 use alfred_core::pose::PoseFrame;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, TrySendError};
@@ -94,6 +94,7 @@ pub enum Flow {
 
 impl Ingest<'_> {
     pub(crate) fn run(mut self, source: impl PoseSource, stop: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        touch_thread();
         source.pump(&mut self, stop)
     }
 

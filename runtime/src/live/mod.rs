@@ -32,6 +32,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 /// A pooled frame and when it came.
 #[derive(Debug)]
@@ -113,6 +114,27 @@ impl<T> Pool<T> {
     }
 }
 
+/// How long a wait lasts that is only made so that its book-keeping exists.
+const TOUCH: Duration = Duration::from_micros(1);
+
+/// Fills a new channel, waits at both of its ends, and empties it: crossbeam allocates an end's list of waiting threads when somebody waits there for
+/// the first time, which would otherwise happen some day on the frame path.
+fn touch_channel<T>(sender: &Sender<T>, receiver: &Receiver<T>, make: impl Fn() -> T) {
+    let held: Vec<T> = receiver.try_iter().collect();
+    while sender.send_timeout(make(), TOUCH).is_ok() {}
+    while receiver.recv_timeout(TOUCH).is_ok() {}
+    for item in held {
+        // They were in it before.
+        let _ = sender.try_send(item);
+    }
+}
+
+/// Waits once, so that the calling thread's own book-keeping for waiting exists.
+pub(crate) fn touch_thread() {
+    let (_sender, receiver) = bounded::<()>(1);
+    let _ = receiver.recv_timeout(TOUCH);
+}
+
 /// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
 /// figures written.
 ///
@@ -134,6 +156,11 @@ pub fn run(
     let Pool { free: free_stats, give_back: give_back_stats } = Pool::<StatsBuffer>::new(2, Box::default);
     let (ready_tx, ready_rx) = bounded::<Box<TimedFrame>>(FRAME_POOL);
     let (item_tx, item_rx) = bounded::<Item>(OUTPUT_QUEUE);
+    touch_channel(&give_back_frames, &free_frames, Box::default);
+    touch_channel(&give_back_segments, &free_segments, SegmentBuffer::boxed);
+    touch_channel(&give_back_stats, &free_stats, Box::default);
+    touch_channel(&ready_tx, &ready_rx, Box::default);
+    touch_channel(&item_tx, &item_rx, || Item::Stats(Box::default()));
     let system = |error| Error::system("threads", error);
     thread::scope(|scope| {
         let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed);

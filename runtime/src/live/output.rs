@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::limits::{OUTPUT_BUFFER_BYTES, SEGMENT_BUFFER_POSES_MAX};
-use crate::live::LiveSettings;
 use crate::live::ingest::IngestFigures;
 use crate::live::latency::LatencyFigures;
+use crate::live::{LiveSettings, touch_thread};
 use alfred_board::counting_allocator::process_allocations;
 use alfred_board::generic_linux::ProcessMemory;
 use alfred_board::hal::Memory;
@@ -113,6 +113,7 @@ impl<'a, W: Write> Output<'a, W> {
 
     /// Writes until the scoring thread ends.
     pub(crate) fn run(mut self, items: &Receiver<Item>) -> Result<(), Error> {
+        touch_thread();
         let mut is_first = true;
         while let Ok(item) = items.recv() {
             if std::mem::take(&mut is_first) {

@@ -5,7 +5,7 @@ use crate::limits::SEGMENT_BUFFER_POSES_MAX;
 use crate::live::ingest::IngestCounters;
 use crate::live::latency::Latency;
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
-use crate::live::{LiveSettings, TimedFrame, WhenFull};
+use crate::live::{LiveSettings, TimedFrame, WhenFull, touch_thread};
 use crate::replay::HeapMemory;
 use alfred_board::hal::Clock;
 use alfred_core::event::Event;
@@ -31,6 +31,7 @@ pub(crate) struct Scoring<'a> {
 
 impl Scoring<'_> {
     pub(crate) fn run(mut self) -> Result<(), Error> {
+        touch_thread();
         let mut memory = HeapMemory::default();
         let config = self.settings.pipeline.clone();
         let pipeline = Pipeline::new(config, self.scorer.window_frames(), memory.lend());
