@@ -1,6 +1,6 @@
 //! Loads what scores: native STG-NF weights (`.safetensors`) or any ONNX file (`.onnx`), with all that the file says about its use.
 
-use crate::config::{LaneName, ScaleName};
+use crate::config::LaneName;
 use crate::error::Error;
 use crate::limits::{SCORING_STACK_BYTES, SCORING_STACK_ONNX_BYTES};
 use alfred_core::normalise::PixelScale;
@@ -10,7 +10,6 @@ use alfred_models::onnx_manifest::Declaration;
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file;
 use alfred_models::tract_engine::{Budget, ModelSource, TractEngine};
-use clap::ValueEnum;
 use std::path::Path;
 
 /// What scores.
@@ -124,7 +123,8 @@ fn load_onnx(path: &Path, budget: Budget) -> Result<LoadedModel, Error> {
 
 fn scale_of(preprocessing: Option<&str>, published: PixelScale) -> Result<PixelScale, String> {
     let Some(name) = preprocessing else { return Ok(published) };
-    ScaleName::from_str(name, false).map(ScaleName::divisors).map_err(|_| {
-        format!("metadata preprocessing = {name:?} is unknown: published-stg-nf, published-sparta or square is needed (or model.scale in the configuration)")
+    PixelScale::of_preprocessing(name).ok_or_else(|| {
+        let known: Vec<&str> = PixelScale::PREPROCESSINGS.iter().map(|(name, _)| *name).collect();
+        format!("metadata preprocessing = {name:?} is unknown to this build: one of {} is needed", known.join(", "))
     })
 }

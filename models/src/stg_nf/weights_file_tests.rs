@@ -169,3 +169,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    let parameters = seeded_parameters(24, 3);
+    let mut metadata = StgNfMetadata { threshold: Some(1.5), ..StgNfMetadata::default() };
+    for key in ["source", "licence", "a", "b", "c", "d", "e"] {
+        metadata.other.insert(key.to_string(), key.repeat(3));
+    }
+    let bytes = write(&parameters, &metadata).expect("valid");
+    // A hash map's order differs from one map to the next within a process.
+    for _ in 0..8 {
+        assert_eq!(write(&parameters, &metadata).expect("valid"), bytes);
+    }
+    let header = String::from_utf8_lossy(&bytes[8..400]);
+    assert!(header.starts_with(r#"{"__metadata__":{"K":"8","R":"3.0","a":"aaa","adjacency":"#), "{header}");
+}

@@ -28,6 +28,19 @@ impl PixelScale {
     /// Square pixels: people keep their proportions on every camera. For weights of our own.
     pub const SQUARE: Self = Self { x: 1.0, y: 1.0 };
 
+    /// Names of preprocessings, as model files say them in their metadata, and what each divides by.
+    pub const PREPROCESSINGS: [(&'static str, Self); 3] = [
+        ("openpose18-square-pixels", Self::SQUARE),
+        ("openpose18-856x480", Self::PUBLISHED_STG_NF),
+        ("openpose18-1280x720", Self::PUBLISHED_SPARTA),
+    ];
+
+    /// The scale of a named preprocessing; `None` for a name that is not in [`PixelScale::PREPROCESSINGS`].
+    #[must_use]
+    pub fn of_preprocessing(name: &str) -> Option<Self> {
+        Self::PREPROCESSINGS.iter().find(|(known, _)| *known == name).map(|(_, scale)| *scale)
+    }
+
     /// Whether both divisors are finite and above zero.
     #[must_use]
     pub fn is_valid(&self) -> bool {
