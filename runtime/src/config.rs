@@ -7,7 +7,7 @@ use alfred_core::event::EventRule;
 use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::PipelineConfig;
 use alfred_core::segment::SegmentRule;
-use alfred_core::smoothing::CausalKernel;
+use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
 use serde::Deserialize;
@@ -212,9 +212,8 @@ pub struct SmoothingConfig {
 }
 
 impl Default for SmoothingConfig {
-    /// The width of the published cascade (sqrt(1 + 4 + 9 + 16 + 25 + 36) = 9.5 frames), with a look-ahead of a third of a second.
     fn default() -> Self {
-        Self { sigma_frames: 9.5, back_frames: 28, ahead_frames: 10 }
+        Self { sigma_frames: LIVE_SIGMA_FRAMES, back_frames: LIVE_BACK_FRAMES, ahead_frames: LIVE_AHEAD_FRAMES }
     }
 }
 

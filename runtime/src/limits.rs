@@ -7,13 +7,13 @@ pub const FRAME_POOL: usize = 8;
 pub const OUTPUT_QUEUE: usize = 256;
 
 /// Segment buffers between scoring and output. Without a free one a segment part is lost and counted (socket), or scoring waits (stdin).
-pub const SEGMENT_BUFFERS: usize = 2;
+pub const SEGMENT_BUFFERS: usize = 3;
 
 /// Person-poses of one segment part; the flagged person's come first, the rest as room allows (counted in the message).
-pub const SEGMENT_BUFFER_POSES_MAX: usize = 1024;
+pub const SEGMENT_BUFFER_POSES_MAX: usize = 768;
 
 /// Bytes of the output's write buffer.
-pub const OUTPUT_BUFFER_BYTES: usize = 65_536;
+pub const OUTPUT_BUFFER_BYTES: usize = 32_768;
 
 /// Stack of the ingest and of the output thread.
 pub const IO_STACK_BYTES: usize = 96 * 1024;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// Share of anomalous time: balanced as the warm-up phase's validation set, since a demo is short. A real camera is below 1 %.
 const ANOMALOUS_SHARE: f64 = 0.4;
 /// Frames of the warm-up phase, labelled.
-const WARM_UP_FRAMES: usize = 9000;
+const WARM_UP_FRAMES: usize = 18_000;
 /// How much faster than real time frames are fed.
 const SPEED: f64 = 10.0;
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -119,8 +119,11 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
         }
     };
     if let Some(evaluation) = &evaluation {
-        metadata.insert("threshold".into(), format!("{:?}", evaluation.window_eer.threshold as f32));
-        metadata.insert("threshold_rule".into(), "EER on unsmoothed window scores of the data set's test split".into());
+        metadata.insert("threshold".into(), format!("{:?}", evaluation.device_eer.threshold as f32));
+        metadata.insert(
+            "threshold_rule".into(),
+            "EER on the frame scores of the data set's test split as a device decides them: live windows, default causal smoothing".into(),
+        );
     }
     replace(&arguments.out, &to_bytes(&trainer.weights(), &metadata))?;
     // What was written must be readable by the devices' own reader.
@@ -149,7 +152,7 @@ fn start(arguments: &TrainArguments) -> Result<(StgNfTrainer, PixelScale, String
             return Err(HostError::data(path, "metadata max_hop", "only the published uniform adjacency (8 hops) can be trained"));
         }
         let preprocessing = weights.metadata.preprocessing.clone().unwrap_or_else(|| "openpose18-856x480".into());
-        return Ok((StgNfTrainer::from_parameters(weights.parameters), pixel_scale(&weights), preprocessing));
+        return Ok((StgNfTrainer::from_parameters(weights.parameters), pixel_scale(&weights, path)?, preprocessing));
     }
     let shape = StgNfShape::new(arguments.frames).map_err(|fault| HostError::argument("--frames", fault))?;
     let mut random = Random::new(arguments.seed);

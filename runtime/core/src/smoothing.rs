@@ -14,6 +14,14 @@ const TAPS_MAX: usize = SMOOTHING_BACK_FRAMES_MAX + 1 + SMOOTHING_AHEAD_FRAMES_M
 /// about a person who has left, and a track's first frames already hold the middle of the kernel.
 pub const COVERAGE_MIN: f64 = 0.25;
 
+/// What a device smooths with unless its configuration says otherwise, and what thresholds in weight files are computed with: the width of
+/// the published cascade, sqrt(1 + 4 + 9 + 16 + 25 + 36) = 9.5 frames, cut three widths back and a third of a second ahead.
+pub const LIVE_SIGMA_FRAMES: f64 = 9.5;
+/// See [`LIVE_SIGMA_FRAMES`].
+pub const LIVE_BACK_FRAMES: usize = 28;
+/// See [`LIVE_SIGMA_FRAMES`].
+pub const LIVE_AHEAD_FRAMES: usize = 10;
+
 /// A smoothing kernel that does not fit the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelError {

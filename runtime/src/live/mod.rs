@@ -24,7 +24,7 @@ use alfred_core::pipeline::PipelineConfig;
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs};
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
 use output::{Item, SegmentBuffer, StatsBuffer};
 use std::io::Write;
@@ -117,22 +117,38 @@ impl<T> Pool<T> {
 /// How long a wait lasts that is only made so that its book-keeping exists.
 const TOUCH: Duration = Duration::from_micros(1);
 
-/// Fills a new channel, waits at both of its ends, and empties it: crossbeam allocates an end's list of waiting threads when somebody waits there for
-/// the first time, which would otherwise happen some day on the frame path.
+/// Fills a new channel, waits at both of its ends, and empties it: crossbeam allocates an end's list of waiting threads when somebody waits there
+/// for the first time, which would otherwise happen some day on the frame path.
+///
+/// The waits are selects: a plain `recv_timeout` first spins, and on a busy machine its time is up before it ever waits.
 fn touch_channel<T>(sender: &Sender<T>, receiver: &Receiver<T>, make: impl Fn() -> T) {
     let held: Vec<T> = receiver.try_iter().collect();
-    while sender.send_timeout(make(), TOUCH).is_ok() {}
-    while receiver.recv_timeout(TOUCH).is_ok() {}
+    while sender.try_send(make()).is_ok() {}
+    let mut full = Select::new();
+    full.send(sender);
+    if let Ok(operation) = full.select_timeout(TOUCH) {
+        let _ = operation.send(sender, make());
+    }
+    while receiver.try_recv().is_ok() {}
+    touch_receiver(receiver);
     for item in held {
         // They were in it before.
         let _ = sender.try_send(item);
     }
 }
 
+fn touch_receiver<T>(receiver: &Receiver<T>) {
+    let mut empty = Select::new();
+    empty.recv(receiver);
+    if let Ok(operation) = empty.select_timeout(TOUCH) {
+        let _ = operation.recv(receiver);
+    }
+}
+
 /// Waits once, so that the calling thread's own book-keeping for waiting exists.
 pub(crate) fn touch_thread() {
     let (_sender, receiver) = bounded::<()>(1);
-    let _ = receiver.recv_timeout(TOUCH);
+    touch_receiver(&receiver);
 }
 
 /// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health

@@ -13,7 +13,7 @@ use alfred_core::pipeline::{FrameDecision, Pipeline, Sink};
 use alfred_core::scorer::Scorer;
 use alfred_core::segment::SegmentView;
 use alfred_wire::output::{EventMessage, FrameMessage, SegmentHeader};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TrySendError};
 use std::sync::Arc;
 
 /// What the scoring thread owns.
@@ -43,6 +43,8 @@ impl Scoring<'_> {
             items: &self.items,
             segments: &self.segments,
             threshold: self.settings.pipeline.decision.map_or(f32::INFINITY, |rule| rule.threshold().value()),
+            spare_segment: None,
+            spare_stats: None,
             output_lost: 0,
             segments_lost: 0,
         };
@@ -64,7 +66,7 @@ impl Scoring<'_> {
                 told = ended;
                 let figures = figures(started.0, ended.0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
                 // Health figures are told again soon: without a free buffer this turn is left out.
-                if let Ok(mut buffer) = self.stats.try_recv() {
+                if let Some(mut buffer) = sink.spare_stats.take().or_else(|| self.stats.try_recv().ok()) {
                     *buffer = figures;
                     sink.pass_on(Item::Stats(buffer));
                 }
@@ -73,7 +75,7 @@ impl Scoring<'_> {
         pipeline.finish(&mut sink);
         let figures = figures(started.0, self.clock.now().0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
         // The last figures always arrive; an ended output thread has told its own fault.
-        if let Ok(mut buffer) = self.stats.recv() {
+        if let Some(mut buffer) = sink.spare_stats.take().or_else(|| self.stats.recv().ok()) {
             *buffer = figures;
             let _ = self.items.send(Item::Stats(buffer));
         }
@@ -110,17 +112,29 @@ struct LiveSink<'a> {
     items: &'a Sender<Item>,
     segments: &'a Receiver<Box<SegmentBuffer>>,
     threshold: f32,
+    /// Buffers whose message the full queue refused: used again first.
+    spare_segment: Option<Box<SegmentBuffer>>,
+    spare_stats: Option<Box<StatsBuffer>>,
     output_lost: u64,
     segments_lost: u64,
 }
 
 impl LiveSink<'_> {
     fn pass_on(&mut self, item: Item) {
-        let lost = match self.settings.when_full {
-            WhenFull::Wait => self.items.send(item).is_err(),
-            WhenFull::Shed => self.items.try_send(item).is_err(),
+        let refused = match self.settings.when_full {
+            WhenFull::Wait => self.items.send(item).err().map(|refused| refused.0),
+            WhenFull::Shed => self.items.try_send(item).err().map(TrySendError::into_inner),
         };
-        self.output_lost += u64::from(lost);
+        match refused {
+            None => {}
+            Some(Item::Event(_) | Item::Frame(_)) => self.output_lost += 1,
+            // The buffers stay in use: dropped ones would be missing from their pools for ever.
+            Some(Item::Segment(buffer)) => {
+                self.segments_lost += 1;
+                self.spare_segment = Some(buffer);
+            }
+            Some(Item::Stats(buffer)) => self.spare_stats = Some(buffer),
+        }
     }
 }
 
@@ -139,10 +153,10 @@ impl Sink for LiveSink<'_> {
         if !self.settings.writes_segments {
             return;
         }
-        let free = match self.settings.when_full {
+        let free = self.spare_segment.take().or_else(|| match self.settings.when_full {
             WhenFull::Wait => self.segments.recv().ok(),
             WhenFull::Shed => self.segments.try_recv().ok(),
-        };
+        });
         let Some(mut buffer) = free else {
             self.segments_lost += 1;
             return;
