@@ -39,6 +39,12 @@ impl Error {
     }
 }
 
+impl From<alfred_clips::error::ClipError> for Error {
+    fn from(error: alfred_clips::error::ClipError) -> Self {
+        Self::file(&error.path, error.what)
+    }
+}
+
 /// Other libraries' messages may span lines; ours are one line each.
 fn one_line(text: &str) -> String {
     text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")

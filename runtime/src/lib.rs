@@ -1,16 +1,12 @@
 //! alfred-runtime: the device process. `alfred-edge` is a thin binary over it, so that tests can run every part in-process.
 //!
-//! Offline: [`pose_file`] → [`replay`] → [`tables`]. Live: [`live`] (ingest → scoring → output threads). Both drive the same
+//! Offline: `alfred_clips` → [`replay`] → [`tables`]. Live: [`live`] (ingest → scoring → output threads). Both drive the same
 //! `alfred_core::pipeline`.
 #![forbid(unsafe_code)]
 
 pub mod limits;
 
 pub mod error;
-
-pub mod pose_file;
-
-pub mod frame_mask;
 
 pub mod model_file;
 

@@ -24,11 +24,5 @@ pub const SCORING_STACK_BYTES: usize = 192 * 1024;
 /// Stack of the scoring thread with an ONNX model: tract recurses through its graph.
 pub const SCORING_STACK_ONNX_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of a pose file; a larger one is refused before it is read (a day of one camera is about 500 MB).
-pub const POSE_FILE_BYTES_MAX: u64 = 2 << 30;
-
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;
-
-/// Frames of a clip; beyond it a file is refused, since a typing error in a frame number would otherwise ask for endless rows.
-pub const CLIP_FRAMES_MAX: u64 = 10_000_000;

@@ -4,8 +4,8 @@
 //! is its worst person's; frames without a score take the lowest (most normal) score of the whole data set; then the look-ahead cascade per
 //! clip. `causal`: what the device decides, frame by frame.
 
-use crate::frame_mask::FrameMask;
-use crate::pose_file::Clip;
+use alfred_clips::frame_mask::FrameMask;
+use alfred_clips::pose_file::Clip;
 use alfred_core::counters::Counters;
 use alfred_core::evaluation::{NoAuc, auc_roc, smooth_paper};
 use alfred_core::limits::{BATCH_WINDOWS_MAX, SEGMENT_POSES_MAX, TRACKS_MAX};

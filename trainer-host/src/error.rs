@@ -24,6 +24,9 @@ pub enum HostError {
         /// What to do about it.
         mend: String,
     },
+    /// A pose file or mask is refused.
+    #[error(transparent)]
+    Clip(#[from] alfred_clips::error::ClipError),
     /// An argument cannot be used.
     #[error("{argument}: {mend}")]
     Argument {

@@ -4,6 +4,7 @@
 //! `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous), and truth by person, if any, in `events.json`. A folder that holds a domain `source` uses that one alone.
 
 use crate::error::HostError;
+use alfred_clips::frame_mask;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,14 +106,9 @@ fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), HostError> {
 /// Reads a frame mask: `true` = anomalous.
 ///
 /// # Errors
-/// [`HostError::Data`] when the file is no one-dimensional uint8 array of 0 and 1.
+/// [`HostError::Clip`] when the file is no npy array with one axis of numbers.
 pub fn read_mask(path: &Path) -> Result<Vec<bool>, HostError> {
-    let mask: ndarray::Array1<u8> =
-        ndarray_npy::read_npy(path).map_err(|error| HostError::data(path, error, "save the mask as a one-dimensional uint8 npy file"))?;
-    if let Some(place) = mask.iter().position(|&flag| flag > 1) {
-        return Err(HostError::data(path, format!("frame {place}"), "use 0 for normal and 1 for anomalous"));
-    }
-    Ok(mask.iter().map(|&flag| flag == 1).collect())
+    Ok(frame_mask::read(path)?)
 }
 
 /// Writes a frame mask.

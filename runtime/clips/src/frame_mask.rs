@@ -1,7 +1,7 @@
 //! Reads npy frame masks: one number per frame, 0 = normal, anything else = anomalous (ShanghaiTech's `test_frame_mask`).
 
-use crate::error::Error;
-use crate::limits::CLIP_FRAMES_MAX;
+use crate::error::ClipError;
+use crate::pose_file::CLIP_FRAMES_MAX;
 use ndarray::Array1;
 use ndarray_npy::{ReadNpyExt, ReadableElement};
 use std::collections::BTreeMap;
@@ -18,18 +18,18 @@ const MASK_BYTES_MAX: u64 = CLIP_FRAMES_MAX * 8 + 4096;
 ///
 /// # Errors
 /// One line that names the folder or file and the mend.
-pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, FrameMask>, Error> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::file(folder, format!("{error}: a folder of npy masks is needed")))?;
+pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, FrameMask>, ClipError> {
+    let entries = std::fs::read_dir(folder).map_err(|error| ClipError::new(folder, format!("{error}: a folder of npy masks is needed")))?;
     let mut masks = BTreeMap::new();
     for entry in entries {
-        let path = entry.map_err(|error| Error::file(folder, error))?.path();
+        let path = entry.map_err(|error| ClipError::new(folder, error))?.path();
         if path.extension().is_some_and(|extension| extension == "npy") {
             let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             masks.insert(name, read(&path)?);
         }
     }
     if masks.is_empty() {
-        return Err(Error::file(folder, "no .npy file in it: one mask per clip is needed, named like the clip"));
+        return Err(ClipError::new(folder, "no .npy file in it: one mask per clip is needed, named like the clip"));
     }
     Ok(masks)
 }
@@ -38,13 +38,13 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, FrameMask>, Error> 
 ///
 /// # Errors
 /// One line that names the file and the mend.
-pub fn read(path: &Path) -> Result<FrameMask, Error> {
-    let size = std::fs::metadata(path).map_err(|error| Error::file(path, error))?.len();
+pub fn read(path: &Path) -> Result<FrameMask, ClipError> {
+    let size = std::fs::metadata(path).map_err(|error| ClipError::new(path, error))?.len();
     if size > MASK_BYTES_MAX {
-        return Err(Error::file(path, format!("{size} bytes, at most {MASK_BYTES_MAX} are read: is it a mask of one clip?")));
+        return Err(ClipError::new(path, format!("{size} bytes, at most {MASK_BYTES_MAX} are read: is it a mask of one clip?")));
     }
-    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
-    parse(&bytes).map_err(|what| Error::file(path, what))
+    let bytes = std::fs::read(path).map_err(|error| ClipError::new(path, error))?;
+    parse(&bytes).map_err(|what| ClipError::new(path, what))
 }
 
 /// Reads one mask from a file's bytes: any integer, float or bool type, one axis.

@@ -5,8 +5,7 @@
 //! Key-points are x, y (pixels), confidence in COCO-17 order. Frames are sorted by number, not by their text, so that unpadded numbers
 //! work too.
 
-use crate::error::Error;
-use crate::limits::{CLIP_FRAMES_MAX, POSE_FILE_BYTES_MAX};
+use crate::error::ClipError;
 use alfred_core::limits::{KEYPOINTS, PERSONS_MAX};
 use alfred_core::pose::{KeyPoint, PersonPose, PoseFrame};
 use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
@@ -14,6 +13,12 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
+
+/// Bytes of a pose file; a larger one is refused before it is read (a day of one camera is about 500 MB).
+pub const POSE_FILE_BYTES_MAX: u64 = 2 << 30;
+
+/// Frames of a clip; beyond it a file is refused, since a typing error in a frame number would otherwise ask for endless rows.
+pub const CLIP_FRAMES_MAX: u64 = 10_000_000;
 
 /// One clip's poses, frame by frame.
 #[derive(Clone, Debug, Default)]
@@ -46,13 +51,13 @@ pub fn clip_name(path: &Path) -> String {
 ///
 /// # Errors
 /// One line that names the file, the person and frame, and the mend.
-pub fn read(path: &Path) -> Result<Clip, Error> {
-    let size = std::fs::metadata(path).map_err(|error| Error::file(path, format!("{error}: is the path right?")))?.len();
+pub fn read(path: &Path) -> Result<Clip, ClipError> {
+    let size = std::fs::metadata(path).map_err(|error| ClipError::new(path, format!("{error}: is the path right?")))?.len();
     if size > POSE_FILE_BYTES_MAX {
-        return Err(Error::file(path, format!("{size} bytes, at most {POSE_FILE_BYTES_MAX} are read: split the clip")));
+        return Err(ClipError::new(path, format!("{size} bytes, at most {POSE_FILE_BYTES_MAX} are read: split the clip")));
     }
-    let text = std::fs::read(path).map_err(|error| Error::file(path, error))?;
-    parse(&text, clip_name(path)).map_err(|what| Error::file(path, what))
+    let text = std::fs::read(path).map_err(|error| ClipError::new(path, error))?;
+    parse(&text, clip_name(path)).map_err(|what| ClipError::new(path, what))
 }
 
 /// Reads one clip from the bytes of a file.
