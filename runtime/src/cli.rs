@@ -164,7 +164,11 @@ fn score(arguments: &ScoreArguments) -> Result<(), Error> {
         Some(WindowForm::Csv) => tables::write_windows(&results, io::stdout().lock()),
         None => tables::write_frames(&results, arguments.out, io::stdout().lock()),
     };
-    written.map_err(|error| Error::system("stdout", error))?;
+    match written {
+        // Whoever read the table has seen enough: `score … | head` is no fault.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(|error| Error::system("stdout", error))?,
+    }
     if let Some(masks) = &masks {
         tell_auc(&results, masks, arguments.smoothing, &name);
     }
