@@ -15,5 +15,7 @@ pub mod synth_command;
 
 pub mod train_command;
 
+pub mod import;
+
 #[cfg(test)]
 mod command_tests;

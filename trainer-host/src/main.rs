@@ -2,6 +2,7 @@
 
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
+use alfred_trainer_host::import::command::{self as import_command, ImportArguments};
 use alfred_trainer_host::synth_command::{self, SynthArguments};
 use alfred_trainer_host::train_command::{self, TrainArguments};
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ enum Command {
     Train(TrainArguments),
     /// Evaluates weights on a test split.
     Evaluate(EvaluateArguments),
+    /// Turns a PyTorch checkpoint or a safetensors file into a weight file; executes nothing in it.
+    Import(ImportArguments),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,6 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Synth(arguments) => synth_command::run(arguments),
         Command::Train(arguments) => train_command::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Import(arguments) => import_command::run(arguments),
     }
 }
