@@ -1,0 +1,158 @@
+//! `cargo bench --bench summary`: the figures that README cites, as one markdown document on stdout.
+//!
+//! Everything that is compared takes turns in one process on one core, so that ratios hold on a busy machine too. Times are those of
+//! single calls, clock included. Without `--bench` (as in `cargo test --benches`) a few calls run, to see that it still works.
+
+#[allow(dead_code, reason = "each bench uses a part of it")]
+mod support;
+
+use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
+use alfred_core::scorer::{ScoreFault, ScoreResult, Window};
+use alfred_models::arena::ArenaAllocator;
+use alfred_models::stg_nf::scorer::Lane;
+use std::hint::black_box;
+use std::rc::Rc;
+use support::contest::{Contender, Length, Nothing, Times, hold};
+use support::crowd::Crowd;
+use support::engines::{Field, NamedScorer, TRACT_COLLAPSED, TRACT_EXPORTED, field};
+use support::machine;
+use support::stream::{Model, Stream};
+
+/// tract runs in its arena, as on a device.
+#[global_allocator]
+static ALLOCATOR: ArenaAllocator = ArenaAllocator::new();
+
+const MEASURED: Length = Length { rounds: 100, calls: 50, warm_up_calls: 5 };
+const SMOKE: Length = Length { rounds: 2, calls: 2, warm_up_calls: 0 };
+
+/// What the project promised of its fast lane at batch 1, and of a frame with 16 persons.
+const EXPORTED_RATIO_MIN: f64 = 50.0;
+const COLLAPSED_RATIO_MIN: f64 = 15.0;
+const FRAME_MEDIAN_US_MAX: f64 = 200.0;
+const FRAME_PERSONS: usize = 16;
+
+/// An engine that scores a batch of always other windows.
+struct EngineCall<'a> {
+    named: &'a mut NamedScorer,
+    windows: &'a [Window],
+    batch: usize,
+    next: usize,
+}
+
+impl<'a> EngineCall<'a> {
+    fn new(named: &'a mut NamedScorer, windows: &'a [Window], batch: usize) -> Self {
+        Self { named, windows, batch, next: 0 }
+    }
+}
+
+impl Contender for EngineCall<'_> {
+    fn prepare(&mut self) {
+        self.next = (self.next + self.batch) % (self.windows.len() + 1 - self.batch);
+    }
+
+    fn call(&mut self) {
+        let mut scores: [ScoreResult; BATCH_WINDOWS_MAX] = [Err(ScoreFault::Engine); BATCH_WINDOWS_MAX];
+        self.named.scorer.score_batch(&self.windows[self.next..self.next + self.batch], &mut scores[..self.batch]);
+        black_box(&mut scores);
+    }
+}
+
+fn main() {
+    let is_measured = std::env::args().any(|argument| argument == "--bench");
+    let length = if is_measured { MEASURED } else { SMOKE };
+    let core = machine::pin();
+    let load_before = machine::load_average();
+    let crowd = Rc::new(Crowd::record());
+    let mut field = field(&crowd);
+    if !is_measured {
+        println!("SMOKE RUN without --bench: the figures mean nothing");
+    }
+    println!("# Summary of measurements\n\n{}.", machine::describe(core));
+    println!("{} calls each, in {} turns; p99 is that of single calls.\n", length.rounds * length.calls, length.rounds);
+    let ratios = print_engines(&mut field, length);
+    print_batches(&mut field, length);
+    let frame_median_us = print_frames(&crowd, length);
+    print_targets(ratios, frame_median_us);
+    let interruptions = machine::interruptions().map_or("an unknown number of".into(), |count| count.to_string());
+    println!("\nLoad average {load_before} before, {} after; {interruptions} interruptions by other processes.", machine::load_average());
+}
+
+/// Every engine at batch 1, slowest last. Returns the ratios of tract's two graphs to the fast lane.
+fn print_engines(field: &mut Field, length: Length) -> [Option<f64>; 2] {
+    println!("## One window at a time: {}, T = {}\n", field.weights, field.windows[0].frames());
+    let mut calls: Vec<EngineCall<'_>> = field.scorers.iter_mut().map(|named| EngineCall::new(named, &field.windows, 1)).collect();
+    let mut nothing = Nothing;
+    let mut contenders: Vec<&mut dyn Contender> = calls.iter_mut().map(|call| call as &mut dyn Contender).collect();
+    contenders.push(&mut nothing);
+    let mut times = hold(&mut contenders, length);
+    let clock_us = times.pop().unwrap_or_default().median_us();
+    let mut rows: Vec<(&str, Times)> = calls.iter().map(|call| call.named.name).zip(times).collect();
+    let fast = rows.iter().find(|(name, _)| *name == field.fast).map(|(_, times)| times.clone()).expect("the fast engine is one of all");
+    rows.sort_by(|(_, one), (_, other)| one.median_us().total_cmp(&other.median_us()));
+    println!("| engine | median µs | p99 µs | p99 / median | time / fast | 90 % of the turns |\n|---|---:|---:|---:|---:|---:|");
+    for (name, times) in &rows {
+        let ratio = times.ratio_to(&fast);
+        let (median, p99) = (times.median_us(), times.quantile_us(0.99));
+        let name = if *name == field.fast { format!("**{name}** (fast)") } else { (*name).to_owned() };
+        println!("| {name} | {median:.2} | {p99:.2} | {:.2} | {:.1} | {:.1} to {:.1} |", p99 / median, ratio.median, ratio.low, ratio.high);
+    }
+    println!("\nThe clock's own {clock_us:.3} µs are in every figure.\n");
+    [TRACT_EXPORTED, TRACT_COLLAPSED]
+        .map(|wanted| rows.iter().find(|(name, _)| *name == wanted).map(|(_, times)| times.ratio_to(&fast).median))
+}
+
+/// The native engines of the two lanes, and what a window costs in larger batches.
+fn print_batches(field: &mut Field, length: Length) {
+    println!("## Batches: median µs per window\n\n| engine | batch 1 | batch 8 | batch 16 |\n|---|---:|---:|---:|");
+    let fast = field.fast;
+    for named in field.scorers.iter_mut().filter(|named| [fast, "exact", "dense"].contains(&named.name)) {
+        let medians = [1, 8, BATCH_WINDOWS_MAX].map(|batch| {
+            let mut call = EngineCall::new(named, &field.windows, batch);
+            let times = hold(&mut [&mut call], length);
+            times[0].median_us() / batch as f64
+        });
+        println!("| {} | {:.2} | {:.2} | {:.2} |", named.name, medians[0], medians[1], medians[2]);
+    }
+    println!();
+}
+
+/// A whole `Pipeline::step`. Returns the median of the fast lane with [`FRAME_PERSONS`] persons.
+fn print_frames(crowd: &Rc<Crowd>, length: Length) -> f64 {
+    println!("## Frame to decision: a whole `Pipeline::step`, our own weights, every person scored in every frame\n");
+    let fast = Model::Pretrained(Lane::Fast);
+    let kinds = [
+        (1, fast, "fast"),
+        (8, fast, "fast"),
+        (FRAME_PERSONS, fast, "fast"),
+        (TRACKS_MAX, fast, "fast"),
+        (FRAME_PERSONS, Model::Pretrained(Lane::Exact), "exact"),
+        (FRAME_PERSONS, Model::None, "no model"),
+        (TRACKS_MAX, Model::None, "no model"),
+    ];
+    let mut streams: Vec<Stream> = kinds.iter().map(|&(persons, model, _)| Stream::steady(crowd, persons, model)).collect();
+    let mut contenders: Vec<&mut dyn Contender> = streams.iter_mut().map(|stream| stream as &mut dyn Contender).collect();
+    let times = hold(&mut contenders, length);
+    println!("| persons | lane | median µs | p99 µs | p99 / median | max µs | events |\n|---:|---|---:|---:|---:|---:|---:|");
+    for ((stream, times), (_, _, lane)) in streams.iter().zip(&times).zip(kinds) {
+        stream.check();
+        let (median, p99, max) = (times.median_us(), times.quantile_us(0.99), times.max_us());
+        let (persons, events) = (stream.persons(), stream.events());
+        println!("| {persons} | {lane} | {median:.1} | {p99:.1} | {:.2} | {max:.1} | {events} |", p99 / median);
+    }
+    println!("\n\"No model\": a constant score, which leaves the cost of everything but the model.\n");
+    let place = kinds.iter().position(|&(persons, model, _)| persons == FRAME_PERSONS && model == fast);
+    place.map_or(f64::NAN, |place| times[place].median_us())
+}
+
+fn print_targets([exported, collapsed]: [Option<f64>; 2], frame_median_us: f64) {
+    let verdict = |holds: bool| if holds { "met" } else { "MISSED" };
+    let ratio = |found: Option<f64>, least: f64| match found {
+        Some(found) => format!("{found:.0} times | {}", verdict(found >= least)),
+        None => "not measured: no golden ONNX files | skipped".into(),
+    };
+    println!("## Targets\n\n| target | here | |\n|---|---|---|");
+    println!("| tract, as exported / fast: at least {EXPORTED_RATIO_MIN} times | {} |", ratio(exported, EXPORTED_RATIO_MIN));
+    println!("| tract, collapsed / fast: at least {COLLAPSED_RATIO_MIN} times | {} |", ratio(collapsed, COLLAPSED_RATIO_MIN));
+    let frame = verdict(frame_median_us < FRAME_MEDIAN_US_MAX);
+    println!("| {FRAME_PERSONS} persons, median below {FRAME_MEDIAN_US_MAX} µs | {frame_median_us:.1} µs | {frame} |");
+}

@@ -1,0 +1,11 @@
+//! What the benches share. Each bench uses a part of it.
+
+pub mod contest;
+
+pub mod crowd;
+
+pub mod engines;
+
+pub mod machine;
+
+pub mod stream;
