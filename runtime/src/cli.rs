@@ -2,17 +2,17 @@
 
 use crate::config::{Config, LaneName, ScaleName, Source};
 use crate::error::Error;
-use alfred_clips::frame_mask::{self, FrameMask};
 use crate::live::line_source::LineSource;
 use crate::live::socket_source::SocketSource;
 use crate::live::{self, LiveSettings};
 use crate::memory_map::MemoryMap;
 use crate::model_file::{self, LoadedModel};
-use alfred_clips::pose_file::{self, Clip};
 use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
 use alfred_board::generic_linux::MonotonicClock;
+use alfred_clips::frame_mask::{self, FrameMask};
+use alfred_clips::pose_file::{self, Clip};
 use alfred_core::units::Threshold;
 use alfred_models::tract_engine::Budget;
 use clap::{Parser, Subcommand};

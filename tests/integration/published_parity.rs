@@ -1,11 +1,11 @@
 //! Four clips through loader, windows, normalisation, scorer, frame scores, smoothing and AUC, against the published code's own run.
 //! Golden scores are normality scores; ours are their negatives.
 
+use alfred_clips::frame_mask;
+use alfred_clips::pose_file::{self, Clip};
 use alfred_models::tract_engine::Budget;
 use alfred_runtime::config::{Config, LaneName};
-use alfred_clips::frame_mask;
 use alfred_runtime::model_file;
-use alfred_clips::pose_file::{self, Clip};
 use alfred_runtime::replay::{self, ClipResult, Replay, Smoothing};
 use alfred_testkit::golden::{GoldenFile, golden_path};
 use alfred_testkit::tolerance::{STG_NF_TOLERANCE_SHT, Tolerance};
