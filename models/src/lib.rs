@@ -1,9 +1,13 @@
 //! alfred-models: the architectures that turn windows of poses into anomaly scores.
 //!
-//! [`stg_nf`] is native code without heap or std; the generic engine runs any ONNX file.
+//! [`stg_nf`] and [`sparta`] are native code without heap or std; the generic engine runs any ONNX file.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+mod lane;
+
 pub mod stg_nf;
+
+pub mod sparta;
 
 #[cfg(feature = "tract")]
 pub mod arena;

@@ -5,6 +5,7 @@
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer};
 use alfred_models::arena::ArenaAllocator;
 use alfred_models::onnx_manifest::Declaration;
+use alfred_models::sparta;
 use alfred_models::stg_nf::scorer::{Engine, Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file;
 use alfred_models::tract_engine::{Budget, ModelSource, TractEngine};
@@ -72,13 +73,26 @@ fn rows() -> Vec<Row> {
         vectors,
         scorer: Box::new(move || tract_scorer(model)),
     });
-    native.chain(onnx).collect()
+    let sparta = sparta::scorer::Engine::ALL.map(|engine| Row {
+        model: "sparta_ftd_sht",
+        engine: format!("native {}", engine.name()),
+        vectors: &SPARTA,
+        scorer: Box::new(move || sparta_scorer("sparta_ftd_sht", engine)),
+    });
+    native.chain(sparta).chain(onnx).collect()
 }
 
 fn native_scorer(model: &str, engine: Engine) -> Option<Box<dyn Scorer>> {
     let path = golden_path(&format!("weights/{model}.safetensors"))?;
     let weights = weights_file::read_path(&path).unwrap_or_else(|fault| panic!("{model}: {fault}"));
     let scorer = StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact);
+    Some(Box::new(scorer.unwrap_or_else(|fault| panic!("{model}: {fault}")).with_engine(engine)?))
+}
+
+fn sparta_scorer(model: &str, engine: sparta::scorer::Engine) -> Option<Box<dyn Scorer>> {
+    let path = golden_path(&format!("weights/{model}.safetensors"))?;
+    let weights = sparta::weights_file::read_path(&path).unwrap_or_else(|fault| panic!("{model}: {fault}"));
+    let scorer = sparta::scorer::SpartaScorer::new(&weights.parameters, sparta::scorer::Lane::Exact);
     Some(Box::new(scorer.unwrap_or_else(|fault| panic!("{model}: {fault}")).with_engine(engine)?))
 }
 

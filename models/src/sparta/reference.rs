@@ -1,0 +1,164 @@
+//! The oracle: the forward pass in `f64`, written line by line from the paper's formulas; slow, and nothing is folded.
+//!
+//! Every engine is tested against it, and trainers may check their gradients on it. Not for the device's data path.
+// The formulas' own indices.
+#![allow(clippy::needless_range_loop)]
+
+use super::parameters::{
+    Attention, EMBEDDING, FeedForward, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, Norm, SpartaParameters, Stack, TOKENS,
+    TensorName,
+};
+use super::tokens::{Half, positional_encoding, tokens};
+
+/// 24 tokens of 72 numbers.
+pub type Sequence = [[f64; EMBEDDING]; TOKENS];
+
+/// What the forward pass gives for one window.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The encoder's output.
+    pub memory: Sequence,
+    /// The decoder's output: the predicted target.
+    pub prediction: Sequence,
+    /// Mean over the 24 x 72 numbers of (target - prediction)^2: the anomaly score.
+    pub score: f64,
+}
+
+/// Evaluates a window of `2 * 18 * 48` values, [channel][joint][time].
+///
+/// # Panics
+/// When it holds fewer.
+#[must_use]
+pub fn forward<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, form: Form, window: &[f32]) -> Outcome {
+    let [source, target] = [Half::Source, Half::Target].map(|half| tokens(window, half).map(|token| token.map(f64::from)));
+    forward_observed(parameters, form, &source, &target, |_, _| {})
+}
+
+/// Evaluates tokens, to which the positional encoding is not yet added. After each part of a layer, `observe` receives the part's name
+/// and its output: `self_attn`, `multihead_attn`, `linear2` (the feed-forward network) and `norm1` to `norm3`.
+pub fn forward_observed<V: AsRef<[f32]>>(
+    parameters: &SpartaParameters<V>,
+    form: Form,
+    source: &Sequence,
+    target: &Sequence,
+    mut observe: impl FnMut(TensorName, &Sequence),
+) -> Outcome {
+    let mut memory = with_positions(source);
+    for layer in 0..LAYERS {
+        let from = parameters.encoder(layer);
+        let mut add = |values: &mut Sequence, part, change: Sequence, norm, norm_part| {
+            observe(TensorName { stack: Stack::Encoder, layer, suffix: part }, &change);
+            add_and_normalise(values, &change, norm);
+            observe(TensorName { stack: Stack::Encoder, layer, suffix: norm_part }, values);
+        };
+        let change = attend(&from.self_attention, form, &memory, &memory);
+        add(&mut memory, "self_attn", change, &from.norms[0], "norm1");
+        let change = memory.map(|token| feed_forward(&from.feed_forward, &token));
+        add(&mut memory, "linear2", change, &from.norms[1], "norm2");
+    }
+    let mut prediction = with_positions(target);
+    for layer in 0..LAYERS {
+        let from = parameters.decoder(layer);
+        let mut add = |values: &mut Sequence, part, change: Sequence, norm, norm_part| {
+            observe(TensorName { stack: Stack::Decoder, layer, suffix: part }, &change);
+            add_and_normalise(values, &change, norm);
+            observe(TensorName { stack: Stack::Decoder, layer, suffix: norm_part }, values);
+        };
+        let change = attend(&from.self_attention, form, &prediction, &prediction);
+        add(&mut prediction, "self_attn", change, &from.norms[0], "norm1");
+        let change = attend(&from.cross_attention, form, &prediction, &memory);
+        add(&mut prediction, "multihead_attn", change, &from.norms[1], "norm2");
+        let change = prediction.map(|token| feed_forward(&from.feed_forward, &token));
+        add(&mut prediction, "linear2", change, &from.norms[2], "norm3");
+    }
+    let pairs = target.as_flattened().iter().zip(prediction.as_flattened());
+    let squares: f64 = pairs.map(|(target, prediction)| (target - prediction) * (target - prediction)).sum();
+    Outcome { memory, prediction, score: squares / (TOKENS * EMBEDDING) as f64 }
+}
+
+fn with_positions(tokens: &Sequence) -> Sequence {
+    let mut encoded = *tokens;
+    for (token, row) in encoded.iter_mut().enumerate() {
+        for (position, value) in row.iter_mut().enumerate() {
+            *value += f64::from(positional_encoding(token, position));
+        }
+    }
+    encoded
+}
+
+/// Attention of every token, to the key set that the form gives it.
+fn attend(attention: &Attention<'_>, form: Form, queries: &Sequence, keys: &Sequence) -> Sequence {
+    let mut outputs = [[0.0; EMBEDDING]; TOKENS];
+    for token in 0..TOKENS {
+        outputs[token] = match form {
+            Form::Published => attend_to(attention, &queries[token], &keys[token..=token]),
+            Form::Tokens => attend_to(attention, &queries[token], keys),
+        };
+    }
+    outputs
+}
+
+/// One query's multi-head attention over a set of keys: per head of 6 numbers
+/// `softmax over keys of (W_q x . W_k key / sqrt(6))` weighs `W_v key`; the heads, one after the other, go through `W_o`.
+#[must_use]
+pub fn attend_to(attention: &Attention<'_>, query: &[f64; EMBEDDING], keys: &[[f64; EMBEDDING]]) -> [f64; EMBEDDING] {
+    let project = |part: usize, input: &[f64; EMBEDDING], row: usize| -> f64 {
+        let row = part * EMBEDDING + row;
+        f64::from(attention.in_bias[row]) + dot(&attention.in_weight[row * EMBEDDING..], input)
+    };
+    let mut joined = [0.0; EMBEDDING];
+    for head in 0..HEADS {
+        let rows = head * HEAD_VALUES..(head + 1) * HEAD_VALUES;
+        let score = |key: &[f64; EMBEDDING]| -> f64 {
+            let product: f64 = rows.clone().map(|row| project(0, query, row) * project(1, key, row)).sum();
+            product / libm::sqrt(HEAD_VALUES as f64)
+        };
+        let largest = keys.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
+        let mut total = 0.0;
+        for key in keys {
+            let weight = libm::exp(score(key) - largest);
+            total += weight;
+            for row in rows.clone() {
+                joined[row] += weight * project(2, key, row);
+            }
+        }
+        joined[rows].iter_mut().for_each(|value| *value /= total);
+    }
+    let mut output = [0.0; EMBEDDING];
+    for row in 0..EMBEDDING {
+        output[row] = f64::from(attention.out_bias[row]) + dot(&attention.out_weight[row * EMBEDDING..], &joined);
+    }
+    output
+}
+
+/// Product of a matrix row, the first values of `weights`, and a vector.
+fn dot(weights: &[f32], values: &[f64]) -> f64 {
+    weights.iter().zip(values).map(|(&weight, value)| f64::from(weight) * value).sum()
+}
+
+/// `second_weight * max(0, first_weight * x + first_bias) + second_bias`.
+fn feed_forward(network: &FeedForward<'_>, token: &[f64; EMBEDDING]) -> [f64; EMBEDDING] {
+    let mut hidden = [0.0; HIDDEN];
+    for row in 0..HIDDEN {
+        hidden[row] = (f64::from(network.first_bias[row]) + dot(&network.first_weight[row * EMBEDDING..], token)).max(0.0);
+    }
+    let mut output = [0.0; EMBEDDING];
+    for row in 0..EMBEDDING {
+        output[row] = f64::from(network.second_bias[row]) + dot(&network.second_weight[row * HIDDEN..], &hidden);
+    }
+    output
+}
+
+/// Residual, then layer normalisation: `(x - mean) / sqrt(variance + 1e-5) * weight + bias` per token, the variance divided by 72.
+fn add_and_normalise(values: &mut Sequence, change: &Sequence, norm: &Norm<'_>) {
+    for token in 0..TOKENS {
+        let row = &mut values[token];
+        row.iter_mut().zip(&change[token]).for_each(|(value, change)| *value += change);
+        let mean = row.iter().sum::<f64>() / EMBEDDING as f64;
+        let variance = row.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / EMBEDDING as f64;
+        let deviation = libm::sqrt(variance + NORM_EPSILON);
+        for position in 0..EMBEDDING {
+            row[position] = (row[position] - mean) / deviation * f64::from(norm.weight[position]) + f64::from(norm.bias[position]);
+        }
+    }
+}
