@@ -17,5 +17,7 @@ pub mod train_command;
 
 pub mod import;
 
+pub mod export;
+
 #[cfg(test)]
 mod command_tests;

@@ -2,6 +2,7 @@
 
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
+use alfred_trainer_host::export::command::{self as export_command, ExportArguments};
 use alfred_trainer_host::import::command::{self as import_command, ImportArguments};
 use alfred_trainer_host::synth_command::{self, SynthArguments};
 use alfred_trainer_host::train_command::{self, TrainArguments};
@@ -26,6 +27,8 @@ enum Command {
     Evaluate(EvaluateArguments),
     /// Turns a PyTorch checkpoint or a safetensors file into a weight file; executes nothing in it.
     Import(ImportArguments),
+    /// Writes weights as ONNX or plain safetensors.
+    Export(ExportArguments),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +47,6 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Train(arguments) => train_command::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Import(arguments) => import_command::run(arguments),
+        Command::Export(arguments) => export_command::run(arguments),
     }
 }

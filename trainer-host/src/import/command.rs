@@ -6,7 +6,6 @@ use crate::error::HostError;
 use crate::train::checkpoint::replace;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -55,10 +54,9 @@ pub fn run(arguments: &ImportArguments) -> Result<(), HostError> {
             (stg_nf::to_file(path, &weights)?, weights.parameters.tensors().count())
         }
         ImportArchitecture::Sparta => {
-            // A checkpoint's metadata are its script's arguments, which are checked but not kept: they name private paths.
-            let mut metadata = if file.is_checkpoint { BTreeMap::new() } else { file.metadata.clone() };
-            metadata.insert("source_sha256".into(), source_sha256.clone());
-            (sparta::to_file(path, &file, metadata)?, sparta::tensor_list().len())
+            let mut weights = sparta::weights(path, &file)?;
+            weights.metadata.other.insert("source_sha256".into(), source_sha256.clone());
+            (sparta::to_file(path, &weights)?, weights.parameters.tensors().count())
         }
     };
     replace(&arguments.out, &out)?;

@@ -1,6 +1,7 @@
 //! STG-NF: from the tensors of a published or self-made checkpoint to a weight file.
 
 use super::names;
+use super::pickle::clip;
 use super::tensors::TensorFile;
 use crate::error::HostError;
 use crate::train::checkpoint::to_bytes;
@@ -64,7 +65,7 @@ fn from_arguments(path: &Path, arguments: &BTreeMap<String, String>) -> Result<B
             _ => value == "False",
         };
         if !known {
-            return Err(HostError::data(path, format!("args {key} = {}", super::pickle::clip(value)), mend));
+            return Err(HostError::data(path, format!("args {key} = {}", clip(value)), mend));
         }
     }
     let shared = arguments.iter().filter(|(key, _)| SHARED_ARGUMENTS.contains(&key.as_str()));

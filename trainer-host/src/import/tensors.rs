@@ -3,7 +3,8 @@
 //! Only float32 becomes a model's tensor. Other types are read past where no model needs them (`num_batches_tracked`, optimiser state)
 //! and refused by name where one does: a conversion belongs to whoever trained the model.
 
-use super::pickle::{Element, Id, PICKLE_BYTES_MAX, Pickle, Value, clip};
+use super::pickle::{PICKLE_BYTES_MAX, Pickle, clip};
+use super::values::{Element, Id, Value};
 use crate::error::HostError;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};

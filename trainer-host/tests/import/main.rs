@@ -2,11 +2,11 @@
 
 mod checkpoint_kit;
 
+use alfred_models::sparta;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape};
 use alfred_models::stg_nf::weights_file;
 use alfred_synth::random::Random;
 use alfred_trainer_host::import::command::{ImportArchitecture, ImportArguments, run};
-use alfred_trainer_host::import::sparta;
 use alfred_trainer_host::import::tensors::{Tensor, TensorFile, read_bytes, read_tensors};
 use checkpoint_kit::{Named, PickleWriter, View, checkpoint, one_tensor, zip_file};
 use std::io::Write;
@@ -115,15 +115,21 @@ fn missing_and_unexpected_tensors_are_named_up_to_five() {
 
 #[test]
 fn sparta_is_checked_tensor_by_tensor() {
-    let mut list: Vec<Named> =
-        sparta::tensor_list().into_iter().map(|(name, shape)| (name, shape.clone(), vec![0.5; shape.iter().product()])).collect();
+    let mut list: Vec<Named> = sparta::weights_file::HeapParameters::zero()
+        .tensors()
+        .map(|tensor| (tensor.name.to_string(), tensor.shape.dimensions().to_vec(), vec![0.5; tensor.values.len()]))
+        .collect();
     assert_eq!((list.len(), list.iter().map(|(_, _, values)| values.len()).sum::<usize>()), (120, 329_984));
     let written = import("sparta", &checkpoint(&list, &[("seg_len", 24)]), ImportArchitecture::Sparta).expect("imports");
-    let file = read(&written).expect("reads");
-    assert_eq!((file.metadata["architecture"].as_str(), file.metadata["seg_len"].as_str()), ("sparta", "24"));
+    let weights = sparta::weights_file::read(&written).expect("the devices' reader takes it");
+    assert!(weights.parameters.values().iter().all(|&value| value == 0.5));
+    assert_eq!(weights.metadata.preprocessing.as_deref(), Some("openpose18-1280x720"));
+    let message = import("length", &checkpoint(&list, &[("seg_len", 30)]), ImportArchitecture::Sparta).expect_err("refused");
+    assert!(message.contains("seg_len"), "{message}");
     let message = import("heads", &checkpoint(&list, &[("model_num_heads", 8)]), ImportArchitecture::Sparta).expect_err("refused");
     assert!(message.contains("model_num_heads = 8"), "{message}");
-    list[1].1 = vec![64, 72, 1];
+    let place = list.iter().position(|(name, ..)| name == "decoder.layers.0.linear1.weight").expect("in the list");
+    list[place].1 = vec![64, 72, 1];
     let message = import("shape", &checkpoint(&list, &[]), ImportArchitecture::Sparta).expect_err("refused");
     assert!(message.contains("tensor decoder.layers.0.linear1.weight has shape [64, 72, 1] instead of [64, 72]"), "{message}");
 }
