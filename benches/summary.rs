@@ -68,13 +68,14 @@ fn main() {
         println!("SMOKE RUN without --bench: the figures mean nothing");
     }
     println!("# Summary of measurements\n\n{}.", machine::describe(core));
-    println!("{} calls each, in {} turns; p99 is that of single calls.\n", length.rounds * length.calls, length.rounds);
+    println!("{} calls each, in {} turns; p99 is that of single calls.", length.rounds * length.calls, length.rounds);
+    println!("\"Disturbed\" are calls during which another process got the core; \"own p99\" leaves them out.\n");
     let ratios = print_engines(&mut field, length);
     print_batches(&mut field, length);
     let frame_median_us = print_frames(&crowd, length);
     print_targets(ratios, frame_median_us);
-    let interruptions = machine::interruptions().map_or("an unknown number of".into(), |count| count.to_string());
-    println!("\nLoad average {load_before} before, {} after; {interruptions} interruptions by other processes.", machine::load_average());
+    let (load_after, interruptions) = (machine::load_average(), machine::interruptions());
+    println!("\nLoad average {load_before} before, {load_after} after; other processes got this core {interruptions} times.");
 }
 
 /// Every engine at batch 1, slowest last. Returns the ratios of tract's two graphs to the fast lane.
@@ -89,12 +90,14 @@ fn print_engines(field: &mut Field, length: Length) -> [Option<f64>; 2] {
     let mut rows: Vec<(&str, Times)> = calls.iter().map(|call| call.named.name).zip(times).collect();
     let fast = rows.iter().find(|(name, _)| *name == field.fast).map(|(_, times)| times.clone()).expect("the fast engine is one of all");
     rows.sort_by(|(_, one), (_, other)| one.median_us().total_cmp(&other.median_us()));
-    println!("| engine | median µs | p99 µs | p99 / median | time / fast | 90 % of the turns |\n|---|---:|---:|---:|---:|---:|");
+    println!(
+        "| engine | median µs | p99 µs | own p99 µs | disturbed | time / fast | 90 % of the turns |\n|---|---:|---:|---:|---:|---:|---:|"
+    );
     for (name, times) in &rows {
         let ratio = times.ratio_to(&fast);
-        let (median, p99) = (times.median_us(), times.quantile_us(0.99));
         let name = if *name == field.fast { format!("**{name}** (fast)") } else { (*name).to_owned() };
-        println!("| {name} | {median:.2} | {p99:.2} | {:.2} | {:.1} | {:.1} to {:.1} |", p99 / median, ratio.median, ratio.low, ratio.high);
+        let range = format!("{:.1} | {:.1} to {:.1}", ratio.median, ratio.low, ratio.high);
+        println!("| {name} | {} | {range} |", spread(times, 2));
     }
     println!("\nThe clock's own {clock_us:.3} µs are in every figure.\n");
     [TRACT_EXPORTED, TRACT_COLLAPSED]
@@ -132,16 +135,24 @@ fn print_frames(crowd: &Rc<Crowd>, length: Length) -> f64 {
     let mut streams: Vec<Stream> = kinds.iter().map(|&(persons, model, _)| Stream::steady(crowd, persons, model)).collect();
     let mut contenders: Vec<&mut dyn Contender> = streams.iter_mut().map(|stream| stream as &mut dyn Contender).collect();
     let times = hold(&mut contenders, length);
-    println!("| persons | lane | median µs | p99 µs | p99 / median | max µs | events |\n|---:|---|---:|---:|---:|---:|---:|");
+    println!("| persons | lane | median µs | p99 µs | own p99 µs | disturbed | p99 / median | own p99 / median | max µs | events |");
+    println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for ((stream, times), (_, _, lane)) in streams.iter().zip(&times).zip(kinds) {
         stream.check();
-        let (median, p99, max) = (times.median_us(), times.quantile_us(0.99), times.max_us());
-        let (persons, events) = (stream.persons(), stream.events());
-        println!("| {persons} | {lane} | {median:.1} | {p99:.1} | {:.2} | {max:.1} | {events} |", p99 / median);
+        let (median, max, persons, events) = (times.median_us(), times.max_us(), stream.persons(), stream.events());
+        let ratios = [times.quantile_us(0.99), times.undisturbed_quantile_us(0.99)].map(|p99| format!("{:.2}", p99 / median));
+        println!("| {persons} | {lane} | {} | {} | {max:.1} | {events} |", spread(times, 1), ratios.join(" | "));
     }
     println!("\n\"No model\": a constant score, which leaves the cost of everything but the model.\n");
     let place = kinds.iter().position(|&(persons, model, _)| persons == FRAME_PERSONS && model == fast);
     place.map_or(f64::NAN, |place| times[place].median_us())
+}
+
+/// Median, p99, p99 without disturbed calls, and how many those are, as cells of a table.
+fn spread(times: &Times, digits: usize) -> String {
+    let numbers = [times.median_us(), times.quantile_us(0.99), times.undisturbed_quantile_us(0.99)];
+    let cells = numbers.map(|number| format!("{number:.digits$}"));
+    format!("{} | {}", cells.join(" | "), times.disturbed_calls())
 }
 
 fn print_targets([exported, collapsed]: [Option<f64>; 2], frame_median_us: f64) {

@@ -1,5 +1,7 @@
-//! Fair comparison on a machine that is not quiet: contenders take turns in short bursts, so that whatever slows the machine slows all.
+//! Fair comparison on a machine that is not quiet: contenders take turns in short bursts, so that whatever slows the machine slows all,
+//! and calls during which another process got the core are told apart.
 
+use super::machine;
 use std::time::Instant;
 
 /// What is timed. Only [`Contender::call`] is inside the clock.
@@ -27,6 +29,8 @@ pub struct Length {
 pub struct Times {
     /// Every counted call, sorted.
     calls_us: Vec<f64>,
+    /// Those during which no other process got the core, sorted.
+    undisturbed_us: Vec<f64>,
     /// The median of each turn.
     turns_us: Vec<f64>,
 }
@@ -40,6 +44,16 @@ impl Times {
     /// The median call.
     pub fn median_us(&self) -> f64 {
         self.quantile_us(0.5)
+    }
+
+    /// The same of the calls during which no other process got the core.
+    pub fn undisturbed_quantile_us(&self, share: f64) -> f64 {
+        quantile(&self.undisturbed_us, share)
+    }
+
+    /// Calls during which another process got the core.
+    pub fn disturbed_calls(&self) -> usize {
+        self.calls_us.len() - self.undisturbed_us.len()
     }
 
     /// The slowest of all calls.
@@ -79,16 +93,24 @@ pub fn hold(contenders: &mut [&mut dyn Contender], length: Length) -> Vec<Times>
             turn.clear();
             for _ in 0..length.calls {
                 contender.prepare();
+                let interruptions = machine::interruptions();
                 let start = Instant::now();
                 contender.call();
-                turn.push(start.elapsed().as_secs_f64() * 1e6);
+                let time_us = start.elapsed().as_secs_f64() * 1e6;
+                if machine::interruptions() == interruptions {
+                    times.undisturbed_us.push(time_us);
+                }
+                turn.push(time_us);
             }
             times.calls_us.extend_from_slice(&turn);
             turn.sort_by(f64::total_cmp);
             times.turns_us.push(quantile(&turn, 0.5));
         }
     }
-    times.iter_mut().for_each(|times| times.calls_us.sort_by(f64::total_cmp));
+    for times in &mut times {
+        times.calls_us.sort_by(f64::total_cmp);
+        times.undisturbed_us.sort_by(f64::total_cmp);
+    }
     times
 }
 

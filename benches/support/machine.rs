@@ -1,6 +1,7 @@
 //! Where a bench runs: one core for the whole process, and a line that says which machine gave the figures.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
 use std::fs::read_to_string;
 use std::path::Path;
@@ -39,9 +40,9 @@ pub fn load_average() -> String {
     line.and_then(|line| line.split(' ').next().map(str::to_owned)).unwrap_or_else(|| "unknown".into())
 }
 
-/// How often this thread had to give its core to somebody else.
-pub fn interruptions() -> Option<u64> {
-    value_of(&read_to_string("/proc/thread-self/status").ok()?, "nonvoluntary_ctxt_switches")?.parse().ok()
+/// How often this thread had to give its core to somebody else so far; always 0 where the system does not count it.
+pub fn interruptions() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
 }
 
 fn processor() -> Option<String> {
