@@ -99,4 +99,10 @@ impl Lane for Avx2 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_sqrt_ps(value) }
     }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, value: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(value))) }
+    }
 }

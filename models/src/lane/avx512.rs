@@ -99,4 +99,10 @@ impl Lane for Avx512 {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_sqrt_ps(value) }
     }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, value: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(value))) }
+    }
 }

@@ -87,4 +87,10 @@ impl Lane for Neon {
         // SAFETY: NEON is in the target's baseline.
         unsafe { vsqrtq_f32(value) }
     }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, value: Self::Vector) -> Self::Vector {
+        // SAFETY: NEON is in the target's baseline.
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(value))) }
+    }
 }

@@ -77,4 +77,10 @@ impl Lane for Portable {
     fn square_root(self, value: Self::Vector) -> Self::Vector {
         [libm::sqrtf(value[0]), libm::sqrtf(value[1]), libm::sqrtf(value[2]), libm::sqrtf(value[3])]
     }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, value: Self::Vector) -> Self::Vector {
+        let shift = |value: f32| f32::from_bits(value.to_bits() << 23);
+        [shift(value[0]), shift(value[1]), shift(value[2]), shift(value[3])]
+    }
 }

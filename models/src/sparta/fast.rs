@@ -20,13 +20,13 @@ use core::mem::swap;
 pub(super) const WINDOWS_MAX: usize = 2;
 
 /// Columns that the widest shape has: two windows.
-const COLUMNS_MAX: usize = WINDOWS_MAX * TOKENS;
+pub(super) const COLUMNS_MAX: usize = WINDOWS_MAX * TOKENS;
 
 /// One over the length of a token.
 pub(super) const INVERSE_EMBEDDING: f32 = 1.0 / EMBEDDING as f32;
 
 /// One value per column: `GROUPS` times `VECTORS` vectors. A group's sums stay in registers together.
-type Columns<V, const VECTORS: usize, const GROUPS: usize> = [[V; VECTORS]; GROUPS];
+pub(super) type Columns<V, const VECTORS: usize, const GROUPS: usize> = [[V; VECTORS]; GROUPS];
 
 /// Scores one or two windows of `2 * 18 * 48` values, [channel][joint][time]. `GROUPS * VECTORS` vectors hold 24 tokens per window;
 /// columns beyond are zero. `PAIR` is 1 or 2: blocks of four outputs whose sums stay in registers together.
@@ -58,7 +58,7 @@ impl<const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Kernel for Sc
 }
 
 /// One row of columns per position of a token.
-type Plane<V, const VECTORS: usize, const GROUPS: usize> = [Columns<V, VECTORS, GROUPS>; EMBEDDING];
+pub(super) type Plane<V, const VECTORS: usize, const GROUPS: usize> = [Columns<V, VECTORS, GROUPS>; EMBEDDING];
 
 /// The values of one pass through the network.
 struct Pass<'a, L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize> {
@@ -76,23 +76,23 @@ struct Pass<'a, L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: 
 }
 
 /// Values between two maps. They are centred and not yet divided: what they stand for is `n = values * inverse`.
-struct Stream<'a, V, const VECTORS: usize, const GROUPS: usize> {
-    values: &'a mut Plane<V, VECTORS, GROUPS>,
+pub(super) struct Stream<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    pub(super) values: &'a mut Plane<V, VECTORS, GROUPS>,
     /// `1 / sqrt(variance + 1e-5)`.
-    inverse: Columns<V, VECTORS, GROUPS>,
+    pub(super) inverse: Columns<V, VECTORS, GROUPS>,
     /// Mean over the positions of `gain * n`, where a residual follows.
-    mean: Columns<V, VECTORS, GROUPS>,
+    pub(super) mean: Columns<V, VECTORS, GROUPS>,
 }
 
 /// What is done with finished sums of a product.
-trait Finish<L: Lane, const VECTORS: usize> {
+pub(super) trait Finish<L: Lane, const VECTORS: usize> {
     /// Takes the sums of one output for one group of columns.
     fn finish(&mut self, lane: L, output: usize, group: usize, sums: [L::Vector; VECTORS]);
 }
 
 /// The product of a matrix and all columns, handed to `finish` output by output.
 #[inline(always)]
-fn multiply<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize, const INPUTS: usize, const BLOCKS: usize>(
+pub(super) fn multiply<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize, const INPUTS: usize, const BLOCKS: usize>(
     lane: L,
     matrix: &Matrix<INPUTS, BLOCKS>,
     inputs: &[Columns<L::Vector, VECTORS, GROUPS>; INPUTS],
@@ -138,7 +138,7 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for 
 }
 
 /// Sums over the outputs so far, for the normalisation.
-struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
+pub(super) struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
     squares: Columns<V, VECTORS, GROUPS>,
     /// Sum of `gain * value`.
     weighted: Columns<V, VECTORS, GROUPS>,
@@ -146,12 +146,12 @@ struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
 
 impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Moments<V, VECTORS, GROUPS> {
     #[inline(always)]
-    fn new(zero: V) -> Self {
+    pub(super) fn new(zero: V) -> Self {
         Self { squares: [[zero; VECTORS]; GROUPS], weighted: [[zero; VECTORS]; GROUPS] }
     }
 
     #[inline(always)]
-    fn add<L: Lane<Vector = V>>(&mut self, lane: L, group: usize, vector: usize, value: V, gain: V) {
+    pub(super) fn add<L: Lane<Vector = V>>(&mut self, lane: L, group: usize, vector: usize, value: V, gain: V) {
         self.squares[group][vector] = lane.multiply_add(value, value, self.squares[group][vector]);
         self.weighted[group][vector] = lane.multiply_add(gain, value, self.weighted[group][vector]);
     }
@@ -159,7 +159,12 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Moments<V, VECTORS, GRO
     /// Writes the inverse deviation and the weighted mean. `sqrt(v) / v` instead of `1 / sqrt(v)`: where the variance overflowed,
     /// the result is NaN and not 0, so the fault shows in the score.
     #[inline(always)]
-    fn settle<L: Lane<Vector = V>>(&self, lane: L, inverse: &mut Columns<V, VECTORS, GROUPS>, mean: &mut Columns<V, VECTORS, GROUPS>) {
+    pub(super) fn settle<L: Lane<Vector = V>>(
+        &self,
+        lane: L,
+        inverse: &mut Columns<V, VECTORS, GROUPS>,
+        mean: &mut Columns<V, VECTORS, GROUPS>,
+    ) {
         let (share, epsilon) = (lane.splat(INVERSE_EMBEDDING), lane.splat(NORM_EPSILON as f32));
         for group in 0..GROUPS {
             for vector in 0..VECTORS {
@@ -194,15 +199,15 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for 
 }
 
 /// `sums * scale + (residual_gain * n + bias - mean)`, written over the values that n comes from.
-struct Resumed<'a, V, const VECTORS: usize, const GROUPS: usize> {
-    bias: &'a Row,
-    gain: &'a Row,
-    residual_gain: &'a Row,
-    scale: &'a Columns<V, VECTORS, GROUPS>,
-    inverse: &'a Columns<V, VECTORS, GROUPS>,
-    mean: &'a Columns<V, VECTORS, GROUPS>,
-    values: &'a mut [Columns<V, VECTORS, GROUPS>; EMBEDDING],
-    moments: Moments<V, VECTORS, GROUPS>,
+pub(super) struct Resumed<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    pub(super) bias: &'a Row,
+    pub(super) gain: &'a Row,
+    pub(super) residual_gain: &'a Row,
+    pub(super) scale: &'a Columns<V, VECTORS, GROUPS>,
+    pub(super) inverse: &'a Columns<V, VECTORS, GROUPS>,
+    pub(super) mean: &'a Columns<V, VECTORS, GROUPS>,
+    pub(super) values: &'a mut [Columns<V, VECTORS, GROUPS>; EMBEDDING],
+    pub(super) moments: Moments<V, VECTORS, GROUPS>,
 }
 
 impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for Resumed<'_, L::Vector, VECTORS, GROUPS> {
@@ -223,46 +228,26 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for 
 impl<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Pass<'_, L, VECTORS, GROUPS, PAIR> {
     #[inline(always)]
     fn run(&mut self, model: &FoldedSparta, windows: &[&[f32]]) -> [f64; WINDOWS_MAX] {
-        self.fill(model, windows);
+        fill(self.lane, &model.positions, windows, [self.memory.values, self.output.values, &mut self.target]);
         for layer in &model.encoder {
             self.encode(layer);
         }
         for layer in &model.decoder {
             self.decode(layer);
         }
-        self.errors(model)
-    }
-
-    /// Source and target tokens with positional encoding, and the target without.
-    #[inline(always)]
-    fn fill(&mut self, model: &FoldedSparta, windows: &[&[f32]]) {
-        let lane = self.lane;
-        let mut positions = [0.0; COLUMNS_MAX];
-        let (mut source, mut target) = ([0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
-        for position in 0..EMBEDDING {
-            for (number, window) in windows.iter().take(WINDOWS_MAX).enumerate() {
-                let columns = number * TOKENS..(number + 1) * TOKENS;
-                fill_row(window, Half::Source, position, &mut source[columns.clone()]);
-                fill_row(window, Half::Target, position, &mut target[columns.clone()]);
-                positions[columns].copy_from_slice(&model.positions[position]);
-            }
-            for group in 0..GROUPS {
-                for vector in 0..VECTORS {
-                    let column = (group * VECTORS + vector) * L::WIDTH;
-                    let positions = lane.load(&positions[column..]);
-                    let tokens = lane.load(&target[column..]);
-                    self.memory.values[position][group][vector] = lane.add(lane.load(&source[column..]), positions);
-                    self.output.values[position][group][vector] = lane.add(tokens, positions);
-                    self.target[position][group][vector] = tokens;
-                }
-            }
-        }
+        errors(self.lane, [&model.gain, &model.offset], &self.output, &self.target)
     }
 
     #[inline(always)]
     fn encode(&mut self, layer: &FoldedEncoderLayer) {
         mix::<L, VECTORS, GROUPS, PAIR>(self.lane, &layer.mixing, &mut self.memory, &mut self.free);
-        feed_forward::<L, VECTORS, GROUPS, PAIR>(self.lane, &layer.feed_forward, &layer.mixing.gain, &mut self.memory, &mut self.hidden);
+        feed_forward::<L, VECTORS, GROUPS, PAIR>(
+            self.lane,
+            &layer.feed_forward,
+            [&layer.mixing.gain; 2],
+            &mut self.memory,
+            &mut self.hidden,
+        );
     }
 
     #[inline(always)]
@@ -282,30 +267,64 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Pass
         multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &layer.cross.matrix, self.memory.values, &mut resumed);
         let moments = resumed.moments;
         moments.settle(lane, &mut self.output.inverse, &mut self.output.mean);
-        feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.feed_forward, &layer.cross.gain, &mut self.output, &mut self.hidden);
+        feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.feed_forward, [&layer.cross.gain; 2], &mut self.output, &mut self.hidden);
     }
+}
 
-    /// Mean squared difference of target and prediction per window.
-    #[inline(always)]
-    fn errors(&self, model: &FoldedSparta) -> [f64; WINDOWS_MAX] {
-        let lane = self.lane;
-        let mut totals = [[lane.splat(0.0); VECTORS]; GROUPS];
-        for position in 0..EMBEDDING {
-            let (gain, offset) = (lane.splat(model.gain[position]), lane.splat(model.offset[position]));
-            for group in 0..GROUPS {
-                for vector in 0..VECTORS {
-                    let value = lane.multiply(self.output.values[position][group][vector], self.output.inverse[group][vector]);
-                    let difference = lane.subtract(self.target[position][group][vector], lane.multiply_add(gain, value, offset));
-                    totals[group][vector] = lane.multiply_add(difference, difference, totals[group][vector]);
-                }
+/// Fills three planes, row by row: source and target tokens with positional encoding, and the target without.
+#[inline(always)]
+pub(super) fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+    lane: L,
+    positions: &[[f32; TOKENS]; EMBEDDING],
+    windows: &[&[f32]],
+    [memory, output, plain]: [&mut Plane<L::Vector, VECTORS, GROUPS>; 3],
+) {
+    let mut added = [0.0; COLUMNS_MAX];
+    let (mut source, mut target) = ([0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
+    for position in 0..EMBEDDING {
+        for (number, window) in windows.iter().take(WINDOWS_MAX).enumerate() {
+            let columns = number * TOKENS..(number + 1) * TOKENS;
+            fill_row(window, Half::Source, position, &mut source[columns.clone()]);
+            fill_row(window, Half::Target, position, &mut target[columns.clone()]);
+            added[columns].copy_from_slice(&positions[position]);
+        }
+        for group in 0..GROUPS {
+            for vector in 0..VECTORS {
+                let column = (group * VECTORS + vector) * L::WIDTH;
+                let added = lane.load(&added[column..]);
+                let tokens = lane.load(&target[column..]);
+                memory[position][group][vector] = lane.add(lane.load(&source[column..]), added);
+                output[position][group][vector] = lane.add(tokens, added);
+                plain[position][group][vector] = tokens;
             }
         }
-        let mut columns = [0.0; COLUMNS_MAX];
-        for (vector, total) in totals.as_flattened().iter().enumerate() {
-            lane.store(*total, &mut columns[vector * L::WIDTH..]);
-        }
-        array::from_fn(|window| mean_over_tokens(&columns[window * TOKENS..]))
     }
+}
+
+/// Mean squared difference of the target's tokens and the prediction `gain * n + offset`, per window.
+#[inline(always)]
+pub(super) fn errors<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+    lane: L,
+    [gain, offset]: [&Row; 2],
+    output: &Stream<'_, L::Vector, VECTORS, GROUPS>,
+    target: &Plane<L::Vector, VECTORS, GROUPS>,
+) -> [f64; WINDOWS_MAX] {
+    let mut totals = [[lane.splat(0.0); VECTORS]; GROUPS];
+    for position in 0..EMBEDDING {
+        let (gain, offset) = (lane.splat(gain[position]), lane.splat(offset[position]));
+        for group in 0..GROUPS {
+            for vector in 0..VECTORS {
+                let value = lane.multiply(output.values[position][group][vector], output.inverse[group][vector]);
+                let difference = lane.subtract(target[position][group][vector], lane.multiply_add(gain, value, offset));
+                totals[group][vector] = lane.multiply_add(difference, difference, totals[group][vector]);
+            }
+        }
+    }
+    let mut columns = [0.0; COLUMNS_MAX];
+    for (vector, total) in totals.as_flattened().iter().enumerate() {
+        lane.store(*total, &mut columns[vector * L::WIDTH..]);
+    }
+    array::from_fn(|window| mean_over_tokens(&columns[window * TOKENS..]))
 }
 
 /// Mean over all numbers of a window, from the sums of its 24 tokens.
@@ -330,13 +349,13 @@ fn mix<'a, L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize
     swap(&mut stream.values, free);
 }
 
-/// Feed-forward network, residual and normalisation of a stream. The normalisation's factor is pending in the next matrix, so the
-/// weighted mean is not needed; any gain will do.
+/// Feed-forward network, residual and normalisation of a stream. `gains` are the factors of the normalisations before and after; where
+/// no residual follows, nobody reads the mean, and any second gain will do.
 #[inline(always)]
-fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize>(
+pub(super) fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize>(
     lane: L,
     network: &FoldedFeedForward,
-    gain: &Row,
+    gains: [&Row; 2],
     stream: &mut Stream<'_, L::Vector, VECTORS, GROUPS>,
     hidden: &mut [Columns<L::Vector, VECTORS, GROUPS>; HIDDEN],
 ) {
@@ -345,8 +364,8 @@ fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: 
     let ones = [[lane.splat(1.0); VECTORS]; GROUPS];
     let mut resumed = Resumed {
         bias: &network.contract_bias,
-        gain,
-        residual_gain: gain,
+        gain: gains[1],
+        residual_gain: gains[0],
         scale: &ones,
         inverse: &stream.inverse,
         mean: &stream.mean,

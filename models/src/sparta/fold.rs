@@ -36,10 +36,10 @@ pub(super) type Row = [f32; EMBEDDING];
 pub(super) struct Matrix<const INPUTS: usize, const BLOCKS: usize>(pub(super) [[[f32; BLOCK]; INPUTS]; BLOCKS]);
 
 impl<const INPUTS: usize, const BLOCKS: usize> Matrix<INPUTS, BLOCKS> {
-    const ZERO: Self = Self([[[0.0; BLOCK]; INPUTS]; BLOCKS]);
+    pub(super) const ZERO: Self = Self([[[0.0; BLOCK]; INPUTS]; BLOCKS]);
 
     /// Fills the matrix with `value(output, input)`.
-    fn fill(&mut self, value: impl Fn(usize, usize) -> f64) {
+    pub(super) fn fill(&mut self, value: impl Fn(usize, usize) -> f64) {
         for (block, weights) in self.0.iter_mut().enumerate() {
             for (input, weights) in weights.iter_mut().enumerate() {
                 for (output, weight) in weights.iter_mut().enumerate() {
@@ -49,7 +49,7 @@ impl<const INPUTS: usize, const BLOCKS: usize> Matrix<INPUTS, BLOCKS> {
         }
     }
 
-    fn is_finite(&self) -> bool {
+    pub(super) fn is_finite(&self) -> bool {
         self.0.as_flattened().as_flattened().iter().all(|weight| weight.is_finite())
     }
 }
@@ -103,21 +103,21 @@ pub struct FoldedSparta {
 
 /// The normalisation whose factor and offset are still pending on the values that a map reads.
 #[derive(Clone, Copy)]
-struct Pending {
-    gain: [f64; EMBEDDING],
-    offset: [f64; EMBEDDING],
+pub(super) struct Pending {
+    pub(super) gain: [f64; EMBEDDING],
+    pub(super) offset: [f64; EMBEDDING],
 }
 
 impl Pending {
-    const IDENTITY: Self = Self { gain: [1.0; EMBEDDING], offset: [0.0; EMBEDDING] };
+    pub(super) const IDENTITY: Self = Self { gain: [1.0; EMBEDDING], offset: [0.0; EMBEDDING] };
 
-    fn of(norm: &Norm<'_>) -> Self {
+    pub(super) fn of(norm: &Norm<'_>) -> Self {
         Self { gain: widened(norm.weight), offset: widened(norm.bias) }
     }
 }
 
 /// Values in `f64`; as many as both sides have.
-fn widened<const N: usize>(values: &[f32]) -> [f64; N] {
+pub(super) fn widened<const N: usize>(values: &[f32]) -> [f64; N] {
     let mut wide = [0.0; N];
     for (wide, &value) in wide.iter_mut().zip(values) {
         *wide = f64::from(value);
@@ -125,14 +125,14 @@ fn widened<const N: usize>(values: &[f32]) -> [f64; N] {
     wide
 }
 
-fn narrowed(values: &[f64; EMBEDDING]) -> Row {
+pub(super) fn narrowed(values: &[f64; EMBEDDING]) -> Row {
     values.map(|value| value as f32)
 }
 
 /// An affine map of 72 numbers in `f64`, `matrix[output][input]`.
-struct Affine<const INPUTS: usize> {
-    matrix: [[f64; INPUTS]; EMBEDDING],
-    bias: [f64; EMBEDDING],
+pub(super) struct Affine<const INPUTS: usize> {
+    pub(super) matrix: [[f64; INPUTS]; EMBEDDING],
+    pub(super) bias: [f64; EMBEDDING],
 }
 
 impl Affine<EMBEDDING> {
@@ -154,7 +154,7 @@ impl Affine<EMBEDDING> {
     }
 
     /// The map of `gain * n + offset` as a map of `n`.
-    fn after(&mut self, pending: &Pending) {
+    pub(super) fn after(&mut self, pending: &Pending) {
         for (row, bias) in self.matrix.iter_mut().zip(&mut self.bias) {
             *bias += row.iter().zip(&pending.offset).map(|(entry, offset)| entry * offset).sum::<f64>();
             row.iter_mut().zip(&pending.gain).for_each(|(entry, gain)| *entry *= gain);
@@ -164,7 +164,7 @@ impl Affine<EMBEDDING> {
 
 impl<const INPUTS: usize> Affine<INPUTS> {
     /// Subtracts the mean over the outputs.
-    fn centre(&mut self) {
+    pub(super) fn centre(&mut self) {
         for input in 0..INPUTS {
             let mean = self.matrix.iter().map(|row| row[input]).sum::<f64>() / EMBEDDING as f64;
             self.matrix.iter_mut().for_each(|row| row[input] -= mean);
@@ -208,9 +208,10 @@ impl Mixing {
 }
 
 impl FoldedFeedForward {
-    const ZERO: Self = Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
+    pub(super) const ZERO: Self =
+        Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
 
-    fn set(&mut self, from: &FeedForward<'_>, before: &Pending) {
+    pub(super) fn set(&mut self, from: &FeedForward<'_>, before: &Pending) {
         let weight = |output: usize, input: usize| f64::from(from.first_weight[output * EMBEDDING + input]);
         self.expand.fill(|output, input| weight(output, input) * before.gain[input]);
         for (output, bias) in self.expand_bias.iter_mut().enumerate() {
@@ -227,7 +228,7 @@ impl FoldedFeedForward {
         self.contract_bias = narrowed(&map.bias);
     }
 
-    fn is_finite(&self) -> bool {
+    pub(super) fn is_finite(&self) -> bool {
         let biases = self.expand_bias.iter().chain(&self.contract_bias);
         self.expand.is_finite() && self.contract.is_finite() && biases.into_iter().all(|value| value.is_finite())
     }
@@ -260,11 +261,7 @@ impl FoldedSparta {
     /// What [`SpartaParameters::validate`] finds, and [`ParameterFault::NotFoldable`] when a product overflows `f32`.
     pub fn fold_into<V: AsRef<[f32]>>(&mut self, parameters: &SpartaParameters<V>) -> Result<(), ParameterFault> {
         parameters.validate()?;
-        for (position, row) in self.positions.iter_mut().enumerate() {
-            for (token, value) in row.iter_mut().enumerate() {
-                *value = positional_encoding(token, position);
-            }
-        }
+        set_positions(&mut self.positions);
         let mut before = Pending::IDENTITY;
         for (layer, folded) in self.encoder.iter_mut().enumerate() {
             let from = parameters.encoder(layer);
@@ -292,5 +289,14 @@ impl FoldedSparta {
         self.gain = narrowed(&before.gain);
         self.offset = narrowed(&before.offset);
         Ok(())
+    }
+}
+
+/// The positional encoding of all tokens, `[position][token]`.
+pub(super) fn set_positions(positions: &mut [[f32; TOKENS]; EMBEDDING]) {
+    for (position, row) in positions.iter_mut().enumerate() {
+        for (token, value) in row.iter_mut().enumerate() {
+            *value = positional_encoding(token, position);
+        }
     }
 }

@@ -12,11 +12,15 @@ pub mod tokens;
 
 pub mod fold;
 
+pub mod fold_tokens;
+
 pub mod reference;
 
 mod exact;
 
 mod fast;
+
+mod fast_tokens;
 
 pub mod scorer;
 

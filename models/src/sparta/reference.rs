@@ -86,49 +86,58 @@ fn with_positions(tokens: &Sequence) -> Sequence {
     encoded
 }
 
-/// Attention of every token, to the key set that the form gives it.
+/// Multi-head attention of every token, to the key set that the form gives it: query, key and value are `W x + b` with the three parts
+/// of the input matrix, and what the heads find goes through `W_o x + b_o`.
 fn attend(attention: &Attention<'_>, form: Form, queries: &Sequence, keys: &Sequence) -> Sequence {
+    let [queries, values] = [(0, queries), (2, keys)].map(|(part, input)| project(attention, part, input));
+    let keys = project(attention, 1, keys);
     let mut outputs = [[0.0; EMBEDDING]; TOKENS];
     for token in 0..TOKENS {
-        outputs[token] = match form {
-            Form::Published => attend_to(attention, &queries[token], &keys[token..=token]),
-            Form::Tokens => attend_to(attention, &queries[token], keys),
+        let seen = match form {
+            Form::Published => token..token + 1,
+            Form::Tokens => 0..TOKENS,
         };
+        let joined = weigh(&queries[token], &keys[seen.clone()], &values[seen]);
+        for row in 0..EMBEDDING {
+            outputs[token][row] = f64::from(attention.out_bias[row]) + dot(&attention.out_weight[row * EMBEDDING..], &joined);
+        }
     }
     outputs
 }
 
-/// One query's multi-head attention over a set of keys: per head of 6 numbers
-/// `softmax over keys of (W_q x . W_k key / sqrt(6))` weighs `W_v key`; the heads, one after the other, go through `W_o`.
+/// Queries (part 0), keys (1) or values (2) of all tokens.
+fn project(attention: &Attention<'_>, part: usize, inputs: &Sequence) -> Sequence {
+    inputs.map(|input| {
+        let mut output = [0.0; EMBEDDING];
+        for row in 0..EMBEDDING {
+            let at = part * EMBEDDING + row;
+            output[row] = f64::from(attention.in_bias[at]) + dot(&attention.in_weight[at * EMBEDDING..], &input);
+        }
+        output
+    })
+}
+
+/// What the 12 heads of 6 numbers find for one query among any number of keys, one head after the other:
+/// `softmax over keys of (query . key / sqrt(6))` weighs the values.
 #[must_use]
-pub fn attend_to(attention: &Attention<'_>, query: &[f64; EMBEDDING], keys: &[[f64; EMBEDDING]]) -> [f64; EMBEDDING] {
-    let project = |part: usize, input: &[f64; EMBEDDING], row: usize| -> f64 {
-        let row = part * EMBEDDING + row;
-        f64::from(attention.in_bias[row]) + dot(&attention.in_weight[row * EMBEDDING..], input)
-    };
+pub fn weigh(query: &[f64; EMBEDDING], keys: &[[f64; EMBEDDING]], values: &[[f64; EMBEDDING]]) -> [f64; EMBEDDING] {
     let mut joined = [0.0; EMBEDDING];
     for head in 0..HEADS {
         let rows = head * HEAD_VALUES..(head + 1) * HEAD_VALUES;
-        let score = |key: &[f64; EMBEDDING]| -> f64 {
-            let product: f64 = rows.clone().map(|row| project(0, query, row) * project(1, key, row)).sum();
-            product / libm::sqrt(HEAD_VALUES as f64)
-        };
+        let score =
+            |key: &[f64; EMBEDDING]| -> f64 { rows.clone().map(|row| query[row] * key[row]).sum::<f64>() / libm::sqrt(HEAD_VALUES as f64) };
         let largest = keys.iter().map(score).fold(f64::NEG_INFINITY, f64::max);
         let mut total = 0.0;
-        for key in keys {
+        for (key, value) in keys.iter().zip(values) {
             let weight = libm::exp(score(key) - largest);
             total += weight;
             for row in rows.clone() {
-                joined[row] += weight * project(2, key, row);
+                joined[row] += weight * value[row];
             }
         }
         joined[rows].iter_mut().for_each(|value| *value /= total);
     }
-    let mut output = [0.0; EMBEDDING];
-    for row in 0..EMBEDDING {
-        output[row] = f64::from(attention.out_bias[row]) + dot(&attention.out_weight[row * EMBEDDING..], &joined);
-    }
-    output
+    joined
 }
 
 /// Product of a matrix row, the first values of `weights`, and a vector.

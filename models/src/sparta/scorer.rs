@@ -1,8 +1,10 @@
-//! SPARTA in the `published` form as the data path's scorer: picks the engine, checks windows, turns results into scores or faults.
+//! SPARTA as the data path's scorer, in either form: picks the engine, checks windows, turns results into scores or faults.
 
 use super::exact;
 use super::fast::{Scores, WINDOWS_MAX};
+use super::fast_tokens::TokenScore;
 use super::fold::FoldedSparta;
+use super::fold_tokens::FoldedTokens;
 use super::parameters::WINDOW_FRAMES;
 #[cfg(feature = "std")]
 use super::parameters::{ParameterFault, SpartaParameters};
@@ -106,39 +108,67 @@ impl Engaged {
             Self::Neon => Engine::Neon,
         }
     }
+}
 
-    /// Windows that the engine takes in one pass.
-    const fn windows_per_pass(self) -> usize {
-        match self.engine() {
-            Engine::Avx512 => WINDOWS_MAX,
-            _ => 1,
-        }
+/// A folded model, in the form whose arithmetic it knows.
+trait Folded {
+    /// Windows that an engine takes in one pass.
+    fn windows_per_pass(engine: Engine) -> usize;
+    /// Mean squared errors of as many windows, or of fewer.
+    fn scores(&self, engaged: Engaged, windows: &[&[f32]]) -> [f64; WINDOWS_MAX];
+}
+
+impl Folded for FoldedSparta {
+    fn windows_per_pass(engine: Engine) -> usize {
+        if engine == Engine::Avx512 { WINDOWS_MAX } else { 1 }
     }
 
-    /// Mean squared errors of one or two windows, as many as the engine takes.
-    fn scores(self, model: &FoldedSparta, windows: &[&[f32]]) -> [f64; WINDOWS_MAX] {
-        match (self, windows) {
-            (Self::Exact, &[window, ..]) => [exact::score(model, window), 0.0],
-            (Self::Exact, []) => [0.0; WINDOWS_MAX],
-            (Self::Portable, _) => Portable.run(Scores::<3, 2, 1> { model, windows }),
+    fn scores(&self, engaged: Engaged, windows: &[&[f32]]) -> [f64; WINDOWS_MAX] {
+        let model = self;
+        match (engaged, windows) {
+            (_, []) => [0.0; WINDOWS_MAX],
+            (Engaged::Exact, &[window, ..]) => [exact::score(model, window), 0.0],
+            (Engaged::Portable, _) => Portable.run(Scores::<3, 2, 1> { model, windows }),
             #[cfg(target_arch = "x86_64")]
-            (Self::Avx2(lane), _) => lane.run(Scores::<3, 1, 1> { model, windows }),
+            (Engaged::Avx2(lane), _) => lane.run(Scores::<3, 1, 1> { model, windows }),
             // A window on its own leaves a quarter of its vectors' columns empty.
             #[cfg(target_arch = "x86_64")]
-            (Self::Avx512(lane), [_, _, ..]) => lane.run(Scores::<3, 1, 2> { model, windows }),
+            (Engaged::Avx512(lane), [_]) => lane.run(Scores::<2, 1, 2> { model, windows }),
             #[cfg(target_arch = "x86_64")]
-            (Self::Avx512(lane), _) => lane.run(Scores::<2, 1, 2> { model, windows }),
+            (Engaged::Avx512(lane), _) => lane.run(Scores::<3, 1, 2> { model, windows }),
             #[cfg(target_arch = "aarch64")]
-            (Self::Neon, _) => Neon.run(Scores::<6, 1, 1> { model, windows }),
+            (Engaged::Neon, _) => Neon.run(Scores::<6, 1, 1> { model, windows }),
         }
+    }
+}
+
+impl Folded for FoldedTokens {
+    fn windows_per_pass(_engine: Engine) -> usize {
+        1
+    }
+
+    fn scores(&self, engaged: Engaged, windows: &[&[f32]]) -> [f64; WINDOWS_MAX] {
+        let (model, Some(&window)) = (self, windows.first()) else { return [0.0; WINDOWS_MAX] };
+        let score = match engaged {
+            // The portable lane keeps one order and rounds every operation: it is the exact engine.
+            Engaged::Exact | Engaged::Portable => Portable.run(TokenScore::<3, 2, 1> { model, window }),
+            #[cfg(target_arch = "x86_64")]
+            Engaged::Avx2(lane) => lane.run(TokenScore::<3, 1, 1> { model, window }),
+            #[cfg(target_arch = "x86_64")]
+            Engaged::Avx512(lane) => lane.run(TokenScore::<2, 1, 2> { model, window }),
+            #[cfg(target_arch = "aarch64")]
+            Engaged::Neon => Neon.run(TokenScore::<6, 1, 1> { model, window }),
+        };
+        [score, 0.0]
     }
 }
 
 /// Scores windows of 48 detections by SPARTA's mean squared error between the target's tokens and their prediction (FTD branch, each
 /// window on its own): at least 0, higher = more anomalous, no unit (squares of normalised coordinates).
 ///
-/// M points to the folded model: an `Arc` (see [`SpartaScorer::new`]), a `Box`, or a `&'static` reference where there is no heap.
-/// Scoring allocates nothing; a window takes about 45 kB of stack, a pair on AVX-512 about 90 kB.
+/// M points to the folded model, [`FoldedSparta`] or [`FoldedTokens`]: an `Arc` (see [`SpartaScorer::new`] and
+/// [`SpartaScorer::new_tokens`]), a `Box`, or a `&'static` reference where there is no heap. Scoring allocates nothing and takes at most
+/// about 90 kB of stack.
 #[derive(Clone)]
 pub struct SpartaScorer<M> {
     model: M,
@@ -153,7 +183,7 @@ impl<M> core::fmt::Debug for SpartaScorer<M> {
 
 #[cfg(feature = "std")]
 impl SpartaScorer<Arc<FoldedSparta>> {
-    /// Folds a model onto the heap (560 kB, shared by the scorer's clones) and builds its scorer.
+    /// Folds a model of the `published` form onto the heap (560 kB, shared by the scorer's clones) and builds its scorer.
     ///
     /// # Errors
     /// [`ParameterFault`] names what is wrong with the parameters.
@@ -162,7 +192,19 @@ impl SpartaScorer<Arc<FoldedSparta>> {
     }
 }
 
-impl<M: Deref<Target = FoldedSparta>> SpartaScorer<M> {
+#[cfg(feature = "std")]
+impl SpartaScorer<Arc<FoldedTokens>> {
+    /// Folds a model of the `tokens` form onto the heap (1.3 MB, shared by the scorer's clones) and builds its scorer.
+    ///
+    /// # Errors
+    /// [`ParameterFault`] names what is wrong with the parameters.
+    pub fn new_tokens<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, lane: Lane) -> Result<Self, ParameterFault> {
+        Ok(Self::of_folded(FoldedTokens::fold(parameters)?.into(), lane))
+    }
+}
+
+#[allow(private_bounds)]
+impl<M: Deref<Target: Folded>> SpartaScorer<M> {
     /// The scorer of a folded model.
     pub fn of_folded(model: M, lane: Lane) -> Self {
         Self { model, engaged: Engaged::of_lane(lane) }
@@ -198,7 +240,7 @@ impl<M: Deref<Target = FoldedSparta>> SpartaScorer<M> {
         if window.frames() != WINDOW_FRAMES {
             return Err(ScoreFault::WrongWindow);
         }
-        to_score(self.engaged.scores(&self.model, &[window.values()])[0])
+        to_score(self.model.scores(self.engaged, &[window.values()])[0])
     }
 }
 
@@ -206,17 +248,18 @@ fn to_score(error: f64) -> ScoreResult {
     AnomalyScore::new(error as f32).map_err(|_| ScoreFault::NotFinite)
 }
 
-impl<M: Deref<Target = FoldedSparta>> Scorer for SpartaScorer<M> {
+#[allow(private_bounds)]
+impl<M: Deref<Target: Folded>> Scorer for SpartaScorer<M> {
     fn window_frames(&self) -> usize {
         WINDOW_FRAMES
     }
 
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]) {
-        let count = self.engaged.windows_per_pass();
+        let count = M::Target::windows_per_pass(self.engine());
         for (windows, scores) in windows.chunks(count).zip(scores.chunks_mut(count)) {
             match (windows, scores) {
                 ([one, other], [score, other_score]) if one.frames() == WINDOW_FRAMES && other.frames() == WINDOW_FRAMES => {
-                    let errors = self.engaged.scores(&self.model, &[one.values(), other.values()]);
+                    let errors = self.model.scores(self.engaged, &[one.values(), other.values()]);
                     (*score, *other_score) = (to_score(errors[0]), to_score(errors[1]));
                 }
                 (windows, scores) => windows.iter().zip(scores).for_each(|(window, score)| *score = self.score(window)),
