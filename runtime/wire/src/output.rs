@@ -141,7 +141,6 @@ pub struct SegmentHeader {
 mod tests {
     use super::*;
     extern crate std;
-    use std::string::ToString;
 
     const MESSAGE: EventMessage = EventMessage {
         id: 300,
