@@ -233,7 +233,7 @@ fn report(name: &str, messages: &[Value], truth: &[(u64, bool)], source_threshol
         source.add(smoothed.is_some_and(|score| score >= source_threshold), anomalous);
         camera.add(frame["anomalous"].as_bool().unwrap_or(false), anomalous);
     }
-    let stats = of("stats").last().ok_or("alfred-edge wrote no health figures")?;
+    let stats = of("stats").next_back().ok_or("alfred-edge wrote no health figures")?;
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let counters = &stats["counters"];
     let scored = count(&counters["frames"]);
