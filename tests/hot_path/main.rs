@@ -122,7 +122,7 @@ fn write_frame(frame: &mut PoseFrame, number: u64) {
             let x = 100.0 * person as f32 + (phase % 1000) as f32 * 0.5 + 4.0 * (place % 4) as f32 + wild * swing;
             *keypoint = KeyPoint { x, y: 100.0 + 9.0 * place as f32 + wild * swing, confidence: 0.8 };
         }
-        if phase % 501 == 0 {
+        if phase.is_multiple_of(501) {
             pose.keypoints[4].x = f32::NAN;
         }
         frame.persons.push(pose).expect("eight fit");

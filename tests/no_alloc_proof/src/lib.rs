@@ -82,8 +82,9 @@ impl Sink for Link {
 /// `message` points to `length` readable bytes, and no other call of this function runs at the same time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn alfred_no_alloc_proof(message: *const u8, length: usize) -> i64 {
+    let memory = &raw mut MEMORY;
     // SAFETY: the caller promises both.
-    let (message, memory) = unsafe { (core::slice::from_raw_parts(message, length), &mut *(&raw mut MEMORY)) };
+    let (message, memory) = unsafe { (core::slice::from_raw_parts(message, length), &mut *memory) };
     run(message, memory).map_or(-1, |bytes| bytes as i64)
 }
 
