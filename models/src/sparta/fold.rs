@@ -13,7 +13,8 @@
 // Constants that go to their place at once, and merging, which runs at load time on a host's or a service thread's stack.
 #![allow(clippy::large_stack_arrays)]
 
-use super::parameters::{Attention, EMBEDDING, FeedForward, HIDDEN, LAYERS, Norm, ParameterFault, SpartaParameters, Stack, TOKENS};
+use super::layers::{Attention, FeedForward, Norm};
+use super::parameters::{EMBEDDING, HIDDEN, LAYERS, ParameterFault, SpartaParameters, Stack, TOKENS};
 use super::tokens::positional_encoding;
 
 /// Output rows whose weights lie together: a kernel holds the sums of a block in registers while it goes over the inputs.

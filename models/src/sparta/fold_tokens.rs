@@ -8,7 +8,8 @@
 #![allow(clippy::large_stack_arrays)]
 
 use super::fold::{Affine, EMBEDDING_BLOCKS, FoldedFeedForward, Matrix, Pending, Row, narrowed, set_positions, widened};
-use super::parameters::{Attention, EMBEDDING, HEAD_VALUES, LAYERS, ParameterFault, SpartaParameters, Stack, TOKENS};
+use super::layers::Attention;
+use super::parameters::{EMBEDDING, HEAD_VALUES, LAYERS, ParameterFault, SpartaParameters, Stack, TOKENS};
 use core::f64::consts::LOG2_E;
 
 /// A matrix of 72 numbers to 72.

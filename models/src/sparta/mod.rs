@@ -5,6 +5,8 @@
 
 pub mod parameters;
 
+pub mod layers;
+
 #[cfg(feature = "std")]
 pub mod weights_file;
 

@@ -4,10 +4,8 @@
 // The formulas' own indices.
 #![allow(clippy::needless_range_loop)]
 
-use super::parameters::{
-    Attention, EMBEDDING, FeedForward, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, Norm, SpartaParameters, Stack, TOKENS,
-    TensorName,
-};
+use super::layers::{Attention, FeedForward, Norm};
+use super::parameters::{EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SpartaParameters, Stack, TOKENS, TensorName};
 use super::tokens::{Half, positional_encoding, tokens};
 
 /// 24 tokens of 72 numbers.
@@ -24,7 +22,7 @@ pub struct Outcome {
     pub score: f64,
 }
 
-/// Evaluates a window of `2 * 18 * 48` values, [channel][joint][time].
+/// Evaluates a window of `2 * 18 * 48` values, `[channel][joint][time]`.
 ///
 /// # Panics
 /// When it holds fewer.

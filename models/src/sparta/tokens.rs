@@ -50,7 +50,7 @@ pub(super) fn fill_row(window: &[f32], half: Half, position: usize, row: &mut [f
 
 /// The tokens of one half of a window, `[token][position]`, without positional encoding: what trainers feed.
 ///
-/// `window` holds `2 * 18 * 48` values, [channel][joint][time], as in [`alfred_core::scorer::Window::values`].
+/// `window` holds `2 * 18 * 48` values, `[channel][joint][time]`, as in [`alfred_core::scorer::Window::values`].
 ///
 /// # Panics
 /// When it holds fewer.
