@@ -52,6 +52,9 @@ pub fn read(path: &Path) -> Result<FrameMask, ClipError> {
 /// # Errors
 /// What is wrong, without the file's name.
 pub fn parse(bytes: &[u8]) -> Result<FrameMask, String> {
+    if !is_plausible(bytes) {
+        return Err("no npy array, or one that claims more than the file holds: save it again with numpy.save".into());
+    }
     type Reader = fn(&[u8]) -> Option<FrameMask>;
     let readers: [Reader; 9] = [
         as_mask::<u8>,
@@ -69,6 +72,28 @@ pub fn parse(bytes: &[u8]) -> Result<FrameMask, String> {
         .find_map(|read| read(bytes))
         .ok_or_else(|| "no npy array with one axis of numbers: save it with numpy.save(path, mask.astype('uint8').ravel())".into())
 }
+
+/// Whether header and data can be as long as the file says: the library reserves what a header claims before it looks at the bytes.
+fn is_plausible(bytes: &[u8]) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else { return false };
+    let (header_bytes, start) = match *rest {
+        [1, _, low, high, ..] => (usize::from(u16::from_le_bytes([low, high])), 4),
+        [_, _, a, b, c, d, ..] => (u32::from_le_bytes([a, b, c, d]) as usize, 6),
+        _ => return false,
+    };
+    let Some(header) = rest[start..].get(..header_bytes) else { return false };
+    let held = rest.len() - start - header_bytes;
+    // One axis: the runs of digits in the header are the element size and the length; an element has at least one byte.
+    let numbers = || header.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers().count() <= 2
+        && numbers().all(|digits| {
+            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+            number.is_some_and(|number| number <= held.max(ELEMENT_BYTES_MAX))
+        })
+}
+
+/// Bytes of the largest element type that is read.
+const ELEMENT_BYTES_MAX: usize = 8;
 
 fn as_mask<T: ReadableElement + Default + PartialEq>(bytes: &[u8]) -> Option<FrameMask> {
     let array = Array1::<T>::read_npy(Cursor::new(bytes)).ok()?;
@@ -96,6 +121,18 @@ mod tests {
         assert_eq!(parse(&npy(vec![0.0_f64, 1.0, 0.0])), Ok(expected));
         assert!(parse(b"no npy").is_err());
         assert!(parse(&npy(vec![0_u8, 1])[..20]).is_err());
+        assert_eq!(parse(&npy(vec![1_u8; 1000])).map(|mask| mask.len()), Ok(1000));
+    }
+
+    #[test]
+    fn a_header_that_claims_more_than_the_file_holds_is_refused() {
+        let mut long = npy(vec![0_u8; 10]);
+        let text = b"(10,)";
+        let at = long.windows(text.len()).position(|part| part == text).expect("a shape");
+        long.splice(at..at + text.len() + 10, *b"(99999999999,),");
+        assert!(parse(&long).is_err());
+        assert!(parse(b"\x93NUMPY\x02\x00\x8a\xff\x84\xd8{'descr'").is_err());
+        assert!(parse(b"\x93NUMPY\x01").is_err());
     }
 
     proptest! {
