@@ -5,6 +5,9 @@
 
 mod lane;
 
+#[cfg(feature = "std")]
+mod sorted_header;
+
 pub mod stg_nf;
 
 pub mod sparta;

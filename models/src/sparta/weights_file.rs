@@ -3,6 +3,7 @@
 //! A file is untrusted: its size is checked before anything is parsed, then its header, then each tensor's type, shape and values.
 
 use super::parameters::{EMBEDDING, Form, HEADS, HIDDEN, LAYERS, ParameterFault, SpartaParameters, TOKENS};
+use crate::sorted_header::with_sorted_header;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
@@ -156,20 +157,6 @@ pub fn write<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, metadata: &Spart
     }
     let bytes = safetensors::serialize(views, Some(write_metadata(metadata))).map_err(WeightsFault::Container)?;
     Ok(with_sorted_header(&bytes).unwrap_or(bytes))
-}
-
-/// The container's library writes metadata in the order of a hash map, another one in each process; files are hashed and signed, so
-/// the header is written again in order. `None` if the header is not what the library writes.
-fn with_sorted_header(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-    let sorted: BTreeMap<&String, BTreeMap<&String, &serde_json::Value>> =
-        entries.iter().map(|(name, entry)| Some((name, entry.as_object()?.iter().collect()))).collect::<Option<_>>()?;
-    let mut text = serde_json::to_vec(&sorted).ok()?;
-    // Tensor data begins at a multiple of eight bytes.
-    text.resize(text.len().next_multiple_of(8), b' ');
-    Some([&(text.len() as u64).to_le_bytes(), text.as_slice(), data].concat())
 }
 
 /// A tensor of the file, its type and shape checked.

@@ -4,6 +4,7 @@
 
 use super::adjacency::{Adjacency, PUBLISHED_MAX_HOP};
 use super::parameters::{FLOWS, NETWORK_CHANNELS, ParameterFault, ShapeFault, StgNfParameters, StgNfShape};
+use crate::sorted_header::with_sorted_header;
 use alfred_core::limits::JOINTS;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -194,20 +195,6 @@ pub fn write(parameters: &StgNfParameters, metadata: &StgNfMetadata) -> Result<V
     }
     let bytes = safetensors::serialize(views, Some(write_metadata(parameters, metadata))).map_err(WeightsFault::Container)?;
     Ok(with_sorted_header(&bytes).unwrap_or(bytes))
-}
-
-/// The container's library writes metadata in the order of a hash map, another one in each process; the same model must give the same
-/// bytes, since files are hashed and signed. `None` if the header is not what the library writes.
-fn with_sorted_header(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let (header, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-    let sorted: BTreeMap<&String, BTreeMap<&String, &serde_json::Value>> =
-        entries.iter().map(|(name, entry)| Some((name, entry.as_object()?.iter().collect()))).collect::<Option<_>>()?;
-    let mut text = serde_json::to_vec(&sorted).ok()?;
-    // Tensor data begins at a multiple of eight bytes.
-    text.resize(text.len().next_multiple_of(8), b' ');
-    Some([&(text.len() as u64).to_le_bytes(), text.as_slice(), data].concat())
 }
 
 /// A tensor of the file if it is there, its type and shape checked.
