@@ -82,6 +82,12 @@ pub struct TrainArguments {
     /// Every n-th training clip is held out to choose the best epoch; 0 holds out none.
     #[arg(long, default_value_t = 0)]
     pub hold_out: usize,
+    /// End once so many epochs in a row were not better on the clips held out, and keep the best epoch; needs --hold-out.
+    #[arg(long, requires = "hold_out")]
+    pub patience: Option<u32>,
+    /// Seconds between two checkpoints within an epoch; each epoch ends with one as well.
+    #[arg(long, default_value_t = 60.0)]
+    pub checkpoint_seconds: f64,
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
     pub resume: bool,
@@ -142,6 +148,10 @@ fn check(arguments: &TrainArguments) -> Result<(), HostError> {
     positive("--lr", arguments.lr.is_finite() && arguments.lr > 0.0)?;
     positive("--batch", (2..=1 << 16).contains(&arguments.batch))?;
     positive("--stride", arguments.stride > 0)?;
+    let seconds = arguments.checkpoint_seconds;
+    if !(0.0..=1e6).contains(&seconds) {
+        return Err(HostError::argument("--checkpoint-seconds", "give a number from 0 to 1000000"));
+    }
     positive("--max-minutes", arguments.max_minutes.is_none_or(|minutes| minutes.is_finite() && minutes > 0.0))
 }
 
@@ -173,7 +183,9 @@ fn plan(arguments: &TrainArguments) -> Plan {
         mirror: true,
         time_max: arguments.max_minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
         statistics_batches: 64,
+        patience_epochs: arguments.patience,
         checkpoint: Some(arguments.out.with_extension("checkpoint.safetensors")),
+        checkpoint_period: Duration::from_secs_f64(arguments.checkpoint_seconds),
         resume: arguments.resume,
         progress: true,
     }
@@ -200,7 +212,7 @@ fn metadata(trainer: &StgNfTrainer, preprocessing: &str) -> BTreeMap<String, Str
 fn report_json(report: &TrainReport) -> serde_json::Value {
     json!({
         "epochs": report.epochs, "steps": report.steps, "samples": report.samples, "loss": report.loss, "seconds": report.seconds,
-        "validation_loss": report.validation_loss, "cut_short": report.cut_short, "samples_per_second": report.samples as f64 / report.seconds,
+        "validation_loss": report.validation_loss, "cut_short": report.cut_short, "stopped_early": report.stopped_early, "samples_per_second": report.samples as f64 / report.seconds,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::train::trainer::Trainer;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest checkpoint that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
@@ -56,10 +56,30 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), HostError> {
 pub struct Progress {
     /// Epochs done.
     pub epochs_done: u32,
-    /// Lowest validation (or training) loss so far.
+    /// Steps done in the epoch after those.
+    pub epoch_steps: u64,
+    /// Sum of the losses of the samples seen in that epoch.
+    pub epoch_loss: f64,
+    /// Lowest validation loss so far.
     pub best_loss: f64,
+    /// Epochs since then.
+    pub epochs_since_best: u32,
     /// Fingerprint of plan and data; another one cannot be resumed.
     pub fingerprint: String,
+}
+
+impl Progress {
+    /// Nothing done yet.
+    #[must_use]
+    pub const fn new(fingerprint: String) -> Self {
+        Self { epochs_done: 0, epoch_steps: 0, epoch_loss: 0.0, best_loss: f64::INFINITY, epochs_since_best: 0, fingerprint }
+    }
+}
+
+/// Where the best epoch of a run with this checkpoint is kept.
+#[must_use]
+pub fn best_path(checkpoint: &Path) -> PathBuf {
+    checkpoint.with_extension("best.safetensors")
 }
 
 /// Writes a checkpoint.
@@ -73,7 +93,11 @@ pub fn save(path: &Path, trainer: &dyn Trainer, progress: &Progress) -> Result<(
     let metadata = BTreeMap::from([
         ("steps".to_owned(), steps.to_string()),
         ("epochs_done".to_owned(), progress.epochs_done.to_string()),
+        ("epoch_steps".to_owned(), progress.epoch_steps.to_string()),
+        // Bits, since a resumed run must go on from the very same numbers.
+        ("epoch_loss_bits".to_owned(), progress.epoch_loss.to_bits().to_string()),
         ("best_loss_bits".to_owned(), progress.best_loss.to_bits().to_string()),
+        ("epochs_since_best".to_owned(), progress.epochs_since_best.to_string()),
         ("fingerprint".to_owned(), progress.fingerprint.clone()),
     ]);
     replace(path, &to_bytes(&tensors, &metadata))
@@ -123,7 +147,10 @@ pub fn resume(path: &Path, trainer: &mut dyn Trainer, fingerprint: &str) -> Resu
     }
     let progress = Progress {
         epochs_done: number("epochs_done")? as u32,
+        epoch_steps: number("epoch_steps")?,
+        epoch_loss: f64::from_bits(number("epoch_loss_bits")?),
         best_loss: f64::from_bits(number("best_loss_bits")?),
+        epochs_since_best: number("epochs_since_best")? as u32,
         fingerprint: fingerprint.into(),
     };
     trainer

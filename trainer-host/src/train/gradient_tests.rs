@@ -1,9 +1,8 @@
 //! The hand-derived gradient against finite differences of a plain f64 forward pass, and the trainer's promises. Needs no other data.
 
 use crate::dataset::windows::{Batch, Item, Origin, WindowSet};
-use crate::train::optimiser::Schedule;
-use crate::train::run::{Plan, scores, train};
-use crate::train::stg_nf_trainer::{StgNfTrainer, trainable};
+
+use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
 use alfred_models::stg_nf::parameters::{BatchNorm, FLOWS, StgNfParameters, StgNfShape, TensorRole};
 use alfred_synth::random::Random;
@@ -12,7 +11,7 @@ use alfred_synth::random::Random;
 const TOLERANCE: f64 = 2e-5;
 const JOINTS: usize = 18;
 
-fn random_set(frames: usize, count: usize, random: &mut Random) -> WindowSet {
+pub(super) fn random_set(frames: usize, count: usize, random: &mut Random) -> WindowSet {
     let mut set = WindowSet::new(frames);
     for index in 0..count {
         // Joints share a motion, so that joint means do not vanish.
@@ -161,111 +160,4 @@ fn gradient_equals_finite_differences() {
     let relative = (distance / length).sqrt();
     println!("relative L2 error against finite differences {relative:.2e}");
     assert!(relative < TOLERANCE, "{relative}");
-}
-
-fn plan(epochs: u32) -> Plan {
-    Plan {
-        epochs,
-        batch: 32,
-        learning_rate: 5e-3,
-        schedule: Schedule::Cosine,
-        seed: 9,
-        mirror: true,
-        time_max: None,
-        statistics_batches: 8,
-        checkpoint: None,
-        resume: false,
-        progress: false,
-    }
-}
-
-fn fresh() -> StgNfTrainer {
-    StgNfTrainer::new(StgNfShape::new(8).expect("a shape"), 3.0, &mut Random::new(1))
-}
-
-#[test]
-fn training_lowers_the_loss_and_repeats_bit_by_bit() {
-    let set = random_set(8, 200, &mut Random::new(3));
-    let (mut first, mut second) = (fresh(), fresh());
-    let short = train(&mut first, &set, None, &plan(1)).expect("trains");
-    let report = train(&mut second, &set, None, &plan(6)).expect("trains");
-    assert!(report.loss < short.loss, "{} after 6 epochs, {} after 1", report.loss, short.loss);
-    let mut again = fresh();
-    train(&mut again, &set, None, &plan(6)).expect("trains");
-    assert_eq!(second.parameters(), again.parameters());
-    assert_ne!(trainable(first.parameters()), trainable(second.parameters()));
-    // Inference with running statistics is near the training loss, and does not depend on the batch.
-    let (all, ones) = (scores(&mut second, &set, 64), scores(&mut second, &set, 1));
-    assert_eq!(all, ones);
-}
-
-#[test]
-fn an_interrupted_run_resumes_to_the_same_weights() {
-    let set = random_set(8, 150, &mut Random::new(4));
-    let folder = std::env::temp_dir().join(format!("alfred-resume-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let with = |epochs: u32, resume: bool| Plan { checkpoint: Some(folder.join("run.safetensors")), resume, ..plan(epochs) };
-    let mut whole = fresh();
-    train(&mut whole, &set, None, &with(5, false)).expect("trains");
-    // The checkpoint of epoch 2 of a five-epoch plan, as a kill in epoch 3 leaves it.
-    let mut killed = fresh();
-    let cut = Plan { time_max: Some(std::time::Duration::ZERO), ..with(5, false) };
-    std::fs::remove_file(folder.join("run.safetensors")).expect("the checkpoint");
-    train(&mut killed, &set, None, &cut).expect("is cut short");
-    assert!(!folder.join("run.safetensors").exists(), "no epoch was finished");
-    let two = TwoEpochs::run(&set, &with(5, false));
-    let mut resumed = fresh();
-    let report = train(&mut resumed, &set, None, &with(5, true)).expect("resumes");
-    std::fs::remove_dir_all(&folder).expect("removed");
-    assert_eq!((report.epochs, two.epochs), (5, 2));
-    assert_eq!(whole.parameters(), resumed.parameters());
-}
-
-/// A trainer that fails in the third epoch, like a killed process.
-struct TwoEpochs {
-    inner: StgNfTrainer,
-    steps_left: u32,
-    epochs: u32,
-}
-
-impl TwoEpochs {
-    fn run(set: &WindowSet, plan: &Plan) -> Self {
-        let per_epoch = (2 * set.len()).div_ceil(plan.batch) as u32;
-        let mut killed = Self { inner: fresh(), steps_left: 2 * per_epoch + 3, epochs: 2 };
-        assert!(train(&mut killed, set, None, plan).is_err());
-        killed
-    }
-}
-
-impl Trainer for TwoEpochs {
-    fn window_frames(&self) -> usize {
-        self.inner.window_frames()
-    }
-    fn parameter_count(&self) -> usize {
-        self.inner.parameter_count()
-    }
-    fn train_batch(
-        &mut self,
-        set: &WindowSet,
-        batch: Batch<'_>,
-        learning_rate: f64,
-    ) -> Result<crate::train::trainer::StepReport, crate::train::trainer::TrainFault> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or(crate::train::trainer::TrainFault::NotFinite)?;
-        self.inner.train_batch(set, batch, learning_rate)
-    }
-    fn estimate_statistics(&mut self, set: &WindowSet, batch: Batch<'_>, momentum: f64) {
-        self.inner.estimate_statistics(set, batch, momentum);
-    }
-    fn score_batch(&mut self, set: &WindowSet, batch: Batch<'_>, scores: &mut Vec<f64>) {
-        self.inner.score_batch(set, batch, scores);
-    }
-    fn weights(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        self.inner.weights()
-    }
-    fn optimiser_state(&self) -> (Vec<(String, Vec<f32>)>, u64) {
-        self.inner.optimiser_state()
-    }
-    fn restore(&mut self, lookup: &mut dyn FnMut(&str) -> Option<Vec<f32>>, steps: u64) -> Result<(), String> {
-        self.inner.restore(lookup, steps)
-    }
 }

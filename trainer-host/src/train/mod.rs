@@ -21,3 +21,6 @@ mod golden_tests;
 
 #[cfg(test)]
 mod gradient_tests;
+
+#[cfg(test)]
+mod run_tests;

@@ -2,7 +2,7 @@
 
 use crate::dataset::windows::{Batch, Item, WindowSet};
 use crate::error::HostError;
-use crate::train::checkpoint::{self, Progress};
+use crate::train::checkpoint::{self, Progress, Tensors};
 use crate::train::optimiser::Schedule;
 use crate::train::trainer::Trainer;
 use alfred_synth::random::Random;
@@ -29,8 +29,12 @@ pub struct Plan {
     pub time_max: Option<Duration>,
     /// Batches per re-estimation of running statistics.
     pub statistics_batches: usize,
-    /// Where to write checkpoints; `None`: nowhere.
+    /// Ends training once so many epochs in a row brought no better validation score; `None`: never. Needs validation data.
+    pub patience_epochs: Option<u32>,
+    /// Where to write checkpoints, after each epoch and within one; `None`: nowhere.
     pub checkpoint: Option<PathBuf>,
+    /// Time between two checkpoints within an epoch.
+    pub checkpoint_period: Duration,
     /// Go on from the checkpoint if there is one.
     pub resume: bool,
     /// Show progress on stderr.
@@ -38,7 +42,7 @@ pub struct Plan {
 }
 
 /// How training went.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainReport {
     /// Epochs done in all.
     pub epochs: u32,
@@ -46,7 +50,7 @@ pub struct TrainReport {
     pub steps: u64,
     /// Samples seen in this run.
     pub samples: u64,
-    /// Mean training loss of the last epoch.
+    /// Mean training loss of the last epoch; 0 when no step was done.
     pub loss: f64,
     /// Mean validation score after the last epoch, if there was validation data.
     pub validation_loss: Option<f64>,
@@ -54,97 +58,178 @@ pub struct TrainReport {
     pub seconds: f64,
     /// Whether the time budget ended it.
     pub cut_short: bool,
+    /// Whether the validation rule ended it.
+    pub stopped_early: bool,
 }
 
 /// Trains, and leaves the trainer with re-estimated running statistics.
 ///
-/// With `validation` (normal windows), the epoch with the lowest mean score there is kept in `<checkpoint>.best.safetensors`.
+/// With `validation` (normal windows), the epoch with the lowest mean score there is kept in `<checkpoint>.best.safetensors`; with a
+/// patience, training ends once that many epochs in a row were not better, and the weights are those of the best one.
 ///
 /// # Errors
 /// [`HostError`] when a step is not finite or a checkpoint cannot be used.
 pub fn train(trainer: &mut dyn Trainer, set: &WindowSet, validation: Option<&WindowSet>, plan: &Plan) -> Result<TrainReport, HostError> {
     let started = Instant::now();
-    let mut items = all_items(set, plan.mirror);
-    let fingerprint = fingerprint(set, plan);
-    let mut progress = Progress { epochs_done: 0, best_loss: f64::INFINITY, fingerprint };
+    let items = all_items(set, plan.mirror);
+    let mut progress = Progress::new(fingerprint(set, plan));
     if let Some(path) = plan.checkpoint.as_deref().filter(|path| plan.resume && path.is_file()) {
         progress = checkpoint::resume(path, trainer, &progress.fingerprint)?;
     }
-    let mut report = TrainReport {
-        epochs: progress.epochs_done,
-        steps: 0,
-        samples: 0,
-        loss: f64::NAN,
-        validation_loss: None,
-        seconds: 0.0,
-        cut_short: false,
+    let mut run = Run {
+        best: None,
+        saved: started,
+        started,
+        bar: progress_bar(plan, &items, &progress),
+        report: TrainReport { epochs: progress.epochs_done, ..TrainReport::default() },
+        trainer,
+        set,
+        validation: validation.filter(|validation| !validation.is_empty()),
+        plan,
+        items,
+        progress,
     };
-    let bar = progress_bar(plan, &items, progress.epochs_done);
-    for epoch in progress.epochs_done..plan.epochs {
-        let rate = plan.schedule.rate(plan.learning_rate, epoch, plan.epochs);
-        // The order depends on seed and epoch alone, so a resumed run sees the same batches.
-        items.sort_unstable_by_key(|item| (item.window, item.mirrored));
-        Random::new(plan.seed ^ (u64::from(epoch) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).shuffle(&mut items);
-        let mut loss = 0.0;
-        let mut seen = 0_usize;
-        for batch in items.chunks(plan.batch.max(1)) {
-            let step = trainer
-                .train_batch(set, Batch { items: batch }, rate)
-                .map_err(|fault| HostError::argument(format!("epoch {epoch}, step {}", report.steps), fault))?;
-            loss += step.loss * batch.len() as f64;
-            seen += batch.len();
-            report.steps += 1;
-            report.samples += batch.len() as u64;
-            bar.inc(batch.len() as u64);
-            report.cut_short = plan.time_max.is_some_and(|max| started.elapsed() >= max);
-            if report.cut_short {
-                break;
-            }
-        }
-        report.loss = loss / seen.max(1) as f64;
-        bar.set_message(format!("epoch {}/{}, loss {:.4}", epoch + 1, plan.epochs, report.loss));
-        if report.cut_short {
+    while run.progress.epochs_done < plan.epochs && !run.out_of_patience() {
+        run.epoch()?;
+        if run.report.cut_short {
             break;
         }
-        report.epochs = epoch + 1;
-        progress.epochs_done = epoch + 1;
-        finish_epoch(trainer, set, validation, plan, &items, (&mut progress, &mut report))?;
     }
-    // One order for the final statistics, whether the run was resumed or not.
-    items.sort_unstable_by_key(|item| (item.window, item.mirrored));
-    Random::new(plan.seed).shuffle(&mut items);
-    estimate(trainer, set, &items, plan);
-    bar.finish_and_clear();
-    report.seconds = started.elapsed().as_secs_f64();
-    Ok(report)
+    run.finish()
 }
 
-/// Validation, best and last checkpoint.
-fn finish_epoch(
-    trainer: &mut dyn Trainer,
-    set: &WindowSet,
-    validation: Option<&WindowSet>,
-    plan: &Plan,
-    items: &[Item],
-    (progress, report): (&mut Progress, &mut TrainReport),
-) -> Result<(), HostError> {
-    if let Some(validation) = validation.filter(|validation| !validation.is_empty()) {
-        // Running statistics lag behind the weights; without new ones the validation loss jumps from epoch to epoch.
-        estimate(trainer, set, items, plan);
-        let scores = scores(trainer, validation, plan.batch);
-        let loss = scores.iter().sum::<f64>() / scores.len() as f64;
-        report.validation_loss = Some(loss);
-        if loss < progress.best_loss {
-            progress.best_loss = loss;
-            if let Some(path) = &plan.checkpoint {
-                checkpoint::save(&path.with_extension("best.safetensors"), trainer, progress)?;
+/// A training run between its steps.
+struct Run<'r> {
+    trainer: &'r mut dyn Trainer,
+    set: &'r WindowSet,
+    validation: Option<&'r WindowSet>,
+    plan: &'r Plan,
+    items: Vec<Item>,
+    progress: Progress,
+    report: TrainReport,
+    /// Tensors of the best epoch, where they are asked for.
+    best: Option<Tensors>,
+    started: Instant,
+    /// When the latest checkpoint was written.
+    saved: Instant,
+    bar: ProgressBar,
+}
+
+impl Run<'_> {
+    /// One pass over the data, or the rest of one that was interrupted.
+    fn epoch(&mut self) -> Result<(), HostError> {
+        let (plan, epoch) = (self.plan, self.progress.epochs_done);
+        let rate = plan.schedule.rate(plan.learning_rate, epoch, plan.epochs);
+        // The order depends on seed and epoch alone, so a resumed run sees the same batches.
+        self.items.sort_unstable_by_key(|item| (item.window, item.mirrored));
+        Random::new(plan.seed ^ (u64::from(epoch) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).shuffle(&mut self.items);
+        let batch = plan.batch.max(1);
+        for start in (0..self.items.len()).step_by(batch).skip(self.progress.epoch_steps as usize) {
+            let items = &self.items[start..(start + batch).min(self.items.len())];
+            let step = self
+                .trainer
+                .train_batch(self.set, Batch { items }, rate)
+                .map_err(|fault| HostError::argument(format!("epoch {epoch}, step {}", self.progress.epoch_steps), fault))?;
+            self.progress.epoch_steps += 1;
+            self.progress.epoch_loss += step.loss * items.len() as f64;
+            self.report.steps += 1;
+            self.report.samples += items.len() as u64;
+            self.bar.inc(items.len() as u64);
+            self.report.cut_short = plan.time_max.is_some_and(|max| self.started.elapsed() >= max);
+            if self.report.cut_short {
+                break;
             }
+            self.save_between_steps()?;
+        }
+        let seen = (self.progress.epoch_steps as usize * batch).min(self.items.len());
+        self.report.loss = self.progress.epoch_loss / seen.max(1) as f64;
+        self.bar.set_message(format!("epoch {}/{}, loss {:.4}", epoch + 1, plan.epochs, self.report.loss));
+        if self.report.cut_short {
+            return Ok(());
+        }
+        self.progress.epochs_done += 1;
+        (self.progress.epoch_steps, self.progress.epoch_loss) = (0, 0.0);
+        self.report.epochs = self.progress.epochs_done;
+        self.validate()?;
+        self.save()
+    }
+
+    /// Long epochs leave checkpoints on the way; how often changes nothing in the result.
+    fn save_between_steps(&mut self) -> Result<(), HostError> {
+        if self.saved.elapsed() < self.plan.checkpoint_period {
+            return Ok(());
+        }
+        self.save()
+    }
+
+    fn save(&mut self) -> Result<(), HostError> {
+        self.saved = Instant::now();
+        match &self.plan.checkpoint {
+            Some(path) => checkpoint::save(path, self.trainer, &self.progress),
+            None => Ok(()),
         }
     }
-    match &plan.checkpoint {
-        Some(path) => checkpoint::save(path, trainer, progress),
-        None => Ok(()),
+
+    /// Mean score of the validation windows; keeps the best epoch.
+    fn validate(&mut self) -> Result<(), HostError> {
+        let Some(validation) = self.validation else { return Ok(()) };
+        // Running statistics lag behind the weights; without new ones the validation loss jumps from epoch to epoch.
+        estimate(self.trainer, self.set, &self.items, self.plan);
+        let scores = scores(self.trainer, validation, self.plan.batch);
+        let loss = scores.iter().sum::<f64>() / scores.len() as f64;
+        self.report.validation_loss = Some(loss);
+        if loss < self.progress.best_loss {
+            self.progress.best_loss = loss;
+            self.progress.epochs_since_best = 0;
+            if self.plan.patience_epochs.is_some() {
+                self.best = Some(tensors_of(self.trainer));
+            }
+            if let Some(path) = &self.plan.checkpoint {
+                checkpoint::save(&checkpoint::best_path(path), self.trainer, &self.progress)?;
+            }
+        } else {
+            self.progress.epochs_since_best += 1;
+        }
+        Ok(())
     }
+
+    fn out_of_patience(&self) -> bool {
+        self.plan.patience_epochs.is_some_and(|patience| self.progress.epochs_since_best >= patience)
+    }
+
+    /// Final weights and statistics.
+    fn finish(mut self) -> Result<TrainReport, HostError> {
+        self.report.stopped_early = self.out_of_patience();
+        if self.plan.patience_epochs.is_some() && self.progress.best_loss.is_finite() && !self.report.cut_short {
+            self.take_best()?;
+        }
+        // One order for the final statistics, whether the run was resumed or not.
+        self.items.sort_unstable_by_key(|item| (item.window, item.mirrored));
+        Random::new(self.plan.seed).shuffle(&mut self.items);
+        estimate(self.trainer, self.set, &self.items, self.plan);
+        self.bar.finish_and_clear();
+        self.report.seconds = self.started.elapsed().as_secs_f64();
+        Ok(self.report)
+    }
+
+    /// Goes back to the best epoch: from memory, or, in a run that was resumed after it, from its file.
+    fn take_best(&mut self) -> Result<(), HostError> {
+        let best = match (self.best.take(), &self.plan.checkpoint) {
+            (Some(best), _) => best,
+            (None, Some(path)) => checkpoint::read(&checkpoint::best_path(path))?.1,
+            (None, None) => return Ok(()),
+        };
+        let (_, steps) = self.trainer.optimiser_state();
+        self.trainer
+            .restore(&mut |name| best.get(name).cloned(), steps)
+            .map_err(|name| HostError::argument("the best epoch's checkpoint", format!("tensor {name} is missing: start without --resume")))
+    }
+}
+
+/// Weights and optimiser state by name.
+fn tensors_of(trainer: &dyn Trainer) -> Tensors {
+    let weights = trainer.weights().into_iter().map(|(name, _, values)| (name, values));
+    weights.chain(trainer.optimiser_state().0).collect()
 }
 
 /// Re-estimates running statistics: the plain mean over the batches, since momentum 1/k gives each the same weight.
@@ -178,18 +263,18 @@ fn fingerprint(set: &WindowSet, plan: &Plan) -> String {
         set.window(index).iter().for_each(|value| add(u64::from(value.to_bits())));
     }
     format!(
-        "{hash:016x} epochs {} batch {} rate {} {:?} seed {} mirror {}",
-        plan.epochs, plan.batch, plan.learning_rate, plan.schedule, plan.seed, plan.mirror
+        "{hash:016x} epochs {} batch {} rate {} {:?} seed {} mirror {} patience {:?}",
+        plan.epochs, plan.batch, plan.learning_rate, plan.schedule, plan.seed, plan.mirror, plan.patience_epochs
     )
 }
 
-fn progress_bar(plan: &Plan, items: &[Item], epochs_done: u32) -> ProgressBar {
+fn progress_bar(plan: &Plan, items: &[Item], progress: &Progress) -> ProgressBar {
     let total = items.len() as u64 * u64::from(plan.epochs);
     let target = if plan.progress { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(total), target);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} samples, {per_sec}, {eta} left, {msg}") {
         bar.set_style(style);
     }
-    bar.set_position(items.len() as u64 * u64::from(epochs_done));
+    bar.set_position(items.len() as u64 * u64::from(progress.epochs_done) + progress.epoch_steps * plan.batch as u64);
     bar
 }
