@@ -1,6 +1,6 @@
 //! alfred-models: the architectures that turn windows of poses into anomaly scores.
 //!
-//! [`stg_nf`] and [`sparta`] are native code without heap or std; the generic engine runs any ONNX file.
+//! [`stg_nf`], [`sparta`] and [`ga_vae`] are native code without heap or std; the generic engine runs any ONNX file.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod lane;
@@ -11,6 +11,8 @@ mod sorted_header;
 pub mod stg_nf;
 
 pub mod sparta;
+
+pub mod ga_vae;
 
 #[cfg(feature = "tract")]
 pub mod arena;
