@@ -8,11 +8,17 @@ mod lane;
 #[cfg(feature = "std")]
 mod sorted_header;
 
+#[cfg(feature = "std")]
+pub mod weights_file;
+
 pub mod stg_nf;
 
 pub mod sparta;
 
 pub mod ga_vae;
+
+#[cfg(feature = "std")]
+pub mod weights;
 
 #[cfg(feature = "tract")]
 pub mod arena;

@@ -18,6 +18,9 @@ pub mod parameters;
 
 pub mod layers;
 
+#[cfg(feature = "std")]
+pub mod weights_file;
+
 pub mod skeleton;
 
 #[cfg(feature = "std")]
@@ -31,3 +34,6 @@ mod parameters_tests;
 
 #[cfg(all(test, feature = "std"))]
 mod reference_tests;
+
+#[cfg(all(test, feature = "std"))]
+mod weights_file_tests;

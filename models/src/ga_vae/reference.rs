@@ -135,7 +135,7 @@ fn graph_attention(from: &Block<'_>, input: &Activation) -> Activation {
     let expanded = convolved(&Convolution { weight: from.expand, bias: &no_bias }, input, 9 * outputs);
     let mut learnt = [[[0.0; JOINTS]; JOINTS]; SUBSETS];
     learnt.as_flattened_mut().as_flattened_mut().iter_mut().zip(from.learnt).for_each(|(entry, &value)| *entry = f64::from(value));
-    let families = vec![fixed_family(), learnt, computed_family(from, input)];
+    let families = [&fixed_family(), &learnt, &computed_family(from, input)];
     let mut sums = Activation::zero(3 * outputs, input.frames);
     for (family, matrices) in families.iter().enumerate() {
         for (subset, matrix) in matrices.iter().enumerate() {
