@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes written at once while the file is filled.
-const FILL_BYTES: usize = 64 * 1024;
+const FILL_BYTES: usize = 16 * 1024;
 
 /// A file of fixed size, locked against other processes while it is open.
 #[derive(Debug)]
