@@ -160,8 +160,11 @@ fn a_record_with_a_hole_is_counted_once_and_never_handed_out() {
     }
 }
 
+/// Priority, body and blocks of a record.
+type Written = (Priority, Vec<u8>, Vec<u32>);
+
 /// A journal with records of all kinds, some freed.
-fn mixed(seed: u64) -> (MemoryStorage, BTreeMap<RecordId, (Priority, Vec<u8>, Vec<u32>)>) {
+fn mixed(seed: u64) -> (MemoryStorage, BTreeMap<RecordId, Written>) {
     let (mut journal, _) = open(region(60), seed);
     let mut random = Random::new(seed);
     let mut written = BTreeMap::new();
