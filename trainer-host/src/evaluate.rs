@@ -5,19 +5,18 @@ use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
 use crate::dataset::windows::{ClipTruth, WindowSet, read_clips};
 use crate::eer::{EqualErrorRate, equal_error_rate};
 use crate::error::HostError;
+use crate::train::architecture::Weights;
 use alfred_core::evaluation::{auc_roc, smooth_paper};
 use alfred_core::event::EventRule;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
-use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, PipelineMemory, Sink};
 use alfred_core::pose::PoseFrame;
-use alfred_core::scorer::{Scorer, Window};
+use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::segment::{SegmentPose, SegmentRule};
 use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
 use alfred_core::track_table::TrackSlot;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs};
-use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self, StgNfWeights};
 use alfred_synth::random::Random;
 use serde_json::json;
@@ -33,7 +32,7 @@ const BOOTSTRAP_SEED: u64 = 20;
 /// Arguments of `alfred-host evaluate`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvaluateArguments {
-    /// Weight file (safetensors, STG-NF).
+    /// Weight file (safetensors: STG-NF or SPARTA).
     #[arg(long)]
     pub weights: PathBuf,
     /// Data set; its test split is evaluated.
@@ -83,7 +82,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`HostError`] when weights or data cannot be used.
 pub fn run(arguments: &EvaluateArguments) -> Result<(), HostError> {
-    let weights = read_weights(&arguments.weights)?;
+    let weights = Weights::read(&arguments.weights)?;
     let evaluation = evaluate(&weights, &arguments.data)?;
     print(&evaluation, arguments.json);
     Ok(())
@@ -97,30 +96,19 @@ pub fn read_weights(path: &Path) -> Result<StgNfWeights, HostError> {
     weights_file::read_path(path).map_err(|fault| HostError::data(path, "weights", fault))
 }
 
-/// The pixel scale that a model was trained with.
-/// Files that say nothing are published ones.
-///
-/// # Errors
-/// [`HostError::Data`] for a preprocessing that this build does not know.
-pub fn pixel_scale(weights: &StgNfWeights, place: &Path) -> Result<PixelScale, HostError> {
-    let Some(name) = weights.metadata.preprocessing.as_deref() else { return Ok(PixelScale::PUBLISHED_STG_NF) };
-    PixelScale::of_preprocessing(name)
-        .ok_or_else(|| HostError::data(place, format!("metadata preprocessing = {name:?}"), "name one that this build knows"))
-}
-
 /// Evaluates on the test split of a data set, with the published windows.
 ///
 /// # Errors
 /// [`HostError`] when the data is unreadable, has no masks, or holds one class only.
-pub fn evaluate(weights: &StgNfWeights, data: &Path) -> Result<Evaluation, HostError> {
+pub fn evaluate(weights: &Weights, data: &Path) -> Result<Evaluation, HostError> {
     let files = clips(data, Split::Test)?;
-    let policy = WindowPolicy::published(weights.parameters.shape.frames());
+    let policy = WindowPolicy::published(weights.window_frames());
     let events = read_events(data)?;
-    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &pixel_scale(weights, data)?)?;
+    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &weights.pixel_scale(data)?)?;
     if let Some(clip) = truths.iter().find(|truth| !truth.has_mask) {
         return Err(HostError::data(data, format!("clip {} has no mask", clip.name), "put its frame mask under masks/"));
     }
-    let scores = score(weights, &set).map_err(|mend| HostError::data(data, "scoring", mend))?;
+    let scores = score(weights.scorer(data)?.as_mut(), &set).map_err(|mend| HostError::data(data, "scoring", mend))?;
     let window_samples: Vec<(u32, f64, bool)> =
         (0..set.len() as u32).map(|index| (set.origin(index).clip, scores[index as usize], set.label(index) < 0.0)).collect();
     let frame_samples = frame_samples(&set, &scores, &truths);
@@ -143,15 +131,16 @@ pub fn evaluate(weights: &StgNfWeights, data: &Path) -> Result<Evaluation, HostE
     })
 }
 
-/// Scores every window with the device's engine, in the lane whose bits are the same on every machine.
-fn score(weights: &StgNfWeights, set: &WindowSet) -> Result<Vec<f64>, String> {
-    let scorer = StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).map_err(|fault| fault.to_string())?;
-    let mut window = Window::EMPTY;
-    window.set_frames(set.frames());
+/// Scores every window with the device's engine.
+fn score(scorer: &mut dyn Scorer, set: &WindowSet) -> Result<Vec<f64>, String> {
+    let mut window = [Window::EMPTY];
+    window[0].set_frames(set.frames());
+    let mut result = [ScoreResult::Err(ScoreFault::NotFinite)];
     (0..set.len() as u32)
         .map(|index| {
-            window.values_mut().copy_from_slice(set.window(index));
-            scorer.score(&window).map(|score| f64::from(score.value())).map_err(|fault| format!("window {index}: {fault}: check the poses"))
+            window[0].values_mut().copy_from_slice(set.window(index));
+            scorer.score_batch(&window, &mut result);
+            result[0].map(|score| f64::from(score.value())).map_err(|fault| format!("window {index}: {fault}: check the poses"))
         })
         .collect()
 }
@@ -177,7 +166,7 @@ fn frame_samples(set: &WindowSet, scores: &[f64], truths: &[ClipTruth]) -> Vec<(
 
 /// (clip, smoothed score, is anomalous) of every frame, as a device with default settings decides it: the data path itself, frame by frame.
 /// Frames without a score take the lowest one of the data set.
-fn device_samples(weights: &StgNfWeights, files: &[ClipFiles], truths: &[ClipTruth]) -> Result<Vec<(u32, f64, bool)>, HostError> {
+fn device_samples(weights: &Weights, files: &[ClipFiles], truths: &[ClipTruth]) -> Result<Vec<(u32, f64, bool)>, HostError> {
     #[derive(Default)]
     struct Smoothed(Vec<Option<f64>>);
     impl Sink for Smoothed {
@@ -186,8 +175,7 @@ fn device_samples(weights: &StgNfWeights, files: &[ClipFiles], truths: &[ClipTru
         }
     }
     let fault = |place: &Path, what: &dyn std::fmt::Display| HostError::data(place, what, "please report this");
-    let mut scorer = StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact)
-        .map_err(|error| HostError::data(Path::new("weights"), error, "use other weights"))?;
+    let mut scorer = weights.scorer(Path::new("weights"))?;
     let kernel = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES);
     let mut tracks = vec![TrackSlot::EMPTY; TRACKS_MAX];
     let (mut poses, mut windows) = ([SegmentPose::EMPTY], vec![Window::EMPTY; BATCH_WINDOWS_MAX]);
@@ -195,7 +183,7 @@ fn device_samples(weights: &StgNfWeights, files: &[ClipFiles], truths: &[ClipTru
     for (file, truth) in files.iter().zip(truths) {
         let config = PipelineConfig {
             window: WindowPolicy::live(scorer.window_frames()),
-            scale: pixel_scale(weights, &file.poses)?,
+            scale: weights.pixel_scale(&file.poses)?,
             smoothing: kernel.clone().map_err(|error| fault(&file.poses, &error))?,
             decision: None,
             event: EventRule { gap_merge_frames: 0, length_frames_min: 1, update_frames: 1 },
@@ -207,7 +195,7 @@ fn device_samples(weights: &StgNfWeights, files: &[ClipFiles], truths: &[ClipTru
         let frames = frames_of(&alphapose::read(&file.poses)?, truth.mask.len());
         let mut sink = Smoothed::default();
         for frame in &frames {
-            pipeline.step(frame, &mut scorer, &mut sink);
+            pipeline.step(frame, scorer.as_mut(), &mut sink);
         }
         pipeline.finish(&mut sink);
         smoothed.push(sink.0);
