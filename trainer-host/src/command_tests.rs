@@ -2,7 +2,7 @@
 
 use crate::dataset::layout::{Split, clips, read_events, read_mask};
 use crate::evaluate::evaluate;
-use crate::train::architecture::{Architecture, TrainerOptions, Weights, trainer_of};
+use crate::train::architecture::{Architecture, TrainerOptions, preprocessing_of, read_weights, trainer_of};
 use crate::{synth_command, train_command};
 use clap::Parser;
 use std::fs;
@@ -70,7 +70,7 @@ fn synth_train_and_evaluate_repeat_bit_by_bit() {
     train(&first, &one);
     train(&second, &two);
     assert_eq!(fs::read(&one).expect("weights"), fs::read(&two).expect("weights"));
-    let weights = Weights::read(&one).expect("weights of the devices' reader");
+    let weights = read_weights(&one).expect("weights of the devices' reader");
     assert!(weights.threshold().is_some());
     let evaluation = evaluate(&weights, &first).expect("evaluates");
     assert_eq!((evaluation.frames, evaluation.clips), (900, 3));
@@ -100,11 +100,11 @@ fn bad_input_is_named_in_one_line() {
 #[test]
 fn shipped_weights_rank_anomalies_above_normal_behaviour() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pretrained/stg_nf_synthetic/weights.safetensors");
-    let weights = Weights::read(&path).expect("the shipped weights");
+    let weights = read_weights(&path).expect("the shipped weights");
     assert!(weights.threshold().is_some());
     let trainer = trainer_of(Architecture::StgNf, Some(&weights), &TrainerOptions::default(), 1).expect("a trainer");
     assert_eq!(trainer.parameter_count(), 616);
-    assert_eq!(weights.preprocessing(), crate::evaluate::PREPROCESSING_SQUARE);
+    assert_eq!(preprocessing_of(&weights), crate::evaluate::PREPROCESSING_SQUARE);
     let scratch = Scratch::new("shipped");
     let folder = scratch.0.to_str().expect("text");
     let words = ["", "--out", folder, "--seed", "77", "--clips", "1", "--test-clips", "9", "--frames", "600"];

@@ -5,7 +5,7 @@ use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
 use crate::dataset::windows::{ClipTruth, WindowSet, read_clips};
 use crate::eer::{EqualErrorRate, equal_error_rate};
 use crate::error::HostError;
-use crate::train::architecture::Weights;
+use crate::train::architecture::{pixel_scale, read_weights, scorer_of};
 use alfred_core::evaluation::{auc_roc, smooth_paper};
 use alfred_core::event::EventRule;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
@@ -18,6 +18,7 @@ use alfred_core::track_table::TrackSlot;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs};
 use alfred_models::stg_nf::weights_file::{self, StgNfWeights};
+use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`HostError`] when weights or data cannot be used.
 pub fn run(arguments: &EvaluateArguments) -> Result<(), HostError> {
-    let weights = Weights::read(&arguments.weights)?;
+    let weights = read_weights(&arguments.weights)?;
     let evaluation = evaluate(&weights, &arguments.data)?;
     print(&evaluation, arguments.json);
     Ok(())
@@ -92,7 +93,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), HostError> {
 ///
 /// # Errors
 /// [`HostError::Data`].
-pub fn read_weights(path: &Path) -> Result<StgNfWeights, HostError> {
+pub fn read_stg_nf(path: &Path) -> Result<StgNfWeights, HostError> {
     weights_file::read_path(path).map_err(|fault| HostError::data(path, "weights", fault))
 }
 
@@ -104,11 +105,11 @@ pub fn evaluate(weights: &Weights, data: &Path) -> Result<Evaluation, HostError>
     let files = clips(data, Split::Test)?;
     let policy = WindowPolicy::published(weights.window_frames());
     let events = read_events(data)?;
-    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &weights.pixel_scale(data)?)?;
+    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &pixel_scale(weights, data)?)?;
     if let Some(clip) = truths.iter().find(|truth| !truth.has_mask) {
         return Err(HostError::data(data, format!("clip {} has no mask", clip.name), "put its frame mask under masks/"));
     }
-    let scores = score(weights.scorer(data)?.as_mut(), &set).map_err(|mend| HostError::data(data, "scoring", mend))?;
+    let scores = score(scorer_of(weights, data)?.as_mut(), &set).map_err(|mend| HostError::data(data, "scoring", mend))?;
     let window_samples: Vec<(u32, f64, bool)> =
         (0..set.len() as u32).map(|index| (set.origin(index).clip, scores[index as usize], set.label(index) < 0.0)).collect();
     let frame_samples = frame_samples(&set, &scores, &truths);
@@ -175,7 +176,7 @@ fn device_samples(weights: &Weights, files: &[ClipFiles], truths: &[ClipTruth]) 
         }
     }
     let fault = |place: &Path, what: &dyn std::fmt::Display| HostError::data(place, what, "please report this");
-    let mut scorer = weights.scorer(Path::new("weights"))?;
+    let mut scorer = scorer_of(weights, Path::new("weights"))?;
     let kernel = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES);
     let mut tracks = vec![TrackSlot::EMPTY; TRACKS_MAX];
     let (mut poses, mut windows) = ([SegmentPose::EMPTY], vec![Window::EMPTY; BATCH_WINDOWS_MAX]);
@@ -183,7 +184,7 @@ fn device_samples(weights: &Weights, files: &[ClipFiles], truths: &[ClipTruth]) 
     for (file, truth) in files.iter().zip(truths) {
         let config = PipelineConfig {
             window: WindowPolicy::live(scorer.window_frames()),
-            scale: weights.pixel_scale(&file.poses)?,
+            scale: pixel_scale(weights, &file.poses)?,
             smoothing: kernel.clone().map_err(|error| fault(&file.poses, &error))?,
             decision: None,
             event: EventRule { gap_merge_frames: 0, length_frames_min: 1, update_frames: 1 },

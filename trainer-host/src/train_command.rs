@@ -4,7 +4,9 @@ use crate::dataset::layout::{Split, clips, read_events};
 use crate::dataset::windows::read_clips;
 use crate::error::HostError;
 use crate::evaluate::{PREPROCESSING_SQUARE, evaluate, to_json};
-use crate::train::architecture::{Architecture, Backend, TrainerOptions, Weights, trainer_of, write_weights};
+use crate::train::architecture::{
+    Architecture, Backend, TrainerOptions, pixel_scale, preprocessing_of, read_weights, trainer_of, write_weights,
+};
 use crate::train::checkpoint::{Metadata, replace};
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, TrainReport, train};
@@ -12,6 +14,7 @@ use crate::train::trainer::Trainer;
 use alfred_core::normalise::PixelScale;
 use alfred_core::track_window::WindowPolicy;
 use alfred_models::sparta::parameters::Form;
+use alfred_models::weights;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,7 +127,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let plan = plan(arguments);
     let report = train(trainer, &set, validation.as_ref(), &plan)?;
     let mut metadata = Metadata::from([("preprocessing".to_owned(), preprocessing)]);
-    let weights = Weights::of_bytes(&write_weights(trainer, &metadata), &arguments.out)?;
+    let weights = weights::read(&write_weights(trainer, &metadata)).map_err(|fault| HostError::data(&arguments.out, "weights", fault))?;
     let evaluation = match evaluate(&weights, &arguments.data) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
@@ -141,7 +144,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     }
     replace(&arguments.out, &write_weights(trainer, &metadata))?;
     // What was written must be readable by the devices' own reader.
-    Weights::read(&arguments.out)?;
+    read_weights(&arguments.out)?;
     if arguments.json {
         let evaluation = evaluation.as_ref().map(to_json);
         println!("{}", json!({"windows": set.len(), "training": report_json(&report), "test": evaluation}));
@@ -165,7 +168,7 @@ fn check(arguments: &TrainArguments) -> Result<(), HostError> {
 }
 
 fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, String), HostError> {
-    let weights = arguments.weights.as_deref().map(Weights::read).transpose()?;
+    let weights = arguments.weights.as_deref().map(read_weights).transpose()?;
     let options = TrainerOptions {
         frames: arguments.frames,
         prior_mean: arguments.prior_mean,
@@ -178,7 +181,7 @@ fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, St
     };
     let trainer = trainer_of(arguments.arch, weights.as_ref(), &options, arguments.seed)?;
     match (&weights, &arguments.weights) {
-        (Some(weights), Some(path)) => Ok((trainer, weights.pixel_scale(path)?, weights.preprocessing())),
+        (Some(weights), Some(path)) => Ok((trainer, pixel_scale(weights, path)?, preprocessing_of(weights).to_owned())),
         _ => Ok((trainer, PixelScale::SQUARE, PREPROCESSING_SQUARE.into())),
     }
 }

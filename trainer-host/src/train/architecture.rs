@@ -11,17 +11,11 @@ use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
 use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
-use alfred_models::sparta::weights_file::{self as sparta_file, SpartaWeights};
 use alfred_models::stg_nf::parameters::StgNfShape;
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
-use alfred_models::stg_nf::weights_file::{self as stg_nf_file, StgNfWeights};
+use alfred_models::weights::{self, Weights};
 use alfred_synth::random::Random;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-
-/// Largest weight file of any architecture, bytes.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Architectures that can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -66,109 +60,60 @@ impl Default for TrainerOptions {
     }
 }
 
-/// The contents of a weight file, whatever the architecture.
-#[derive(Clone, Debug)]
-pub enum Weights {
-    /// STG-NF.
-    StgNf(StgNfWeights),
-    /// SPARTA.
-    Sparta(SpartaWeights),
+/// Reads a weight file of any architecture.
+///
+/// # Errors
+/// [`HostError::Data`].
+pub fn read_weights(path: &Path) -> Result<Weights, HostError> {
+    weights::read_path(path).map_err(|fault| HostError::data(path, "weights", fault))
 }
 
-impl Weights {
-    /// Reads a weight file. Its metadata say the architecture; a file that does not say is STG-NF.
-    ///
-    /// # Errors
-    /// [`HostError`] when the file is unreadable or not a valid model.
-    pub fn read(path: &Path) -> Result<Self, HostError> {
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(HostError::file(path))?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(HostError::file(path))?;
-        Self::of_bytes(&bytes, path)
+/// Which architecture given weights are of.
+#[must_use]
+pub const fn architecture_of(weights: &Weights) -> Architecture {
+    match weights {
+        Weights::StgNf(_) => Architecture::StgNf,
+        Weights::Sparta(_) => Architecture::Sparta,
+        Weights::GaVae(_) => Architecture::GaVae,
     }
+}
 
-    /// As [`Weights::read`], from the file's bytes; `place` is for messages.
-    ///
-    /// # Errors
-    /// [`HostError::Data`].
-    pub fn of_bytes(bytes: &[u8], place: &Path) -> Result<Self, HostError> {
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(HostError::data(place, "size", format!("weight files have at most {FILE_BYTES_MAX} bytes")));
+/// Name of the preprocessing that the model was trained with; files that say nothing are published ones.
+#[must_use]
+pub fn preprocessing_of(weights: &Weights) -> &str {
+    let published = match weights {
+        Weights::StgNf(_) => "openpose18-856x480",
+        Weights::Sparta(_) | Weights::GaVae(_) => "openpose18-1280x720",
+    };
+    weights.preprocessing().unwrap_or(published)
+}
+
+/// The pixel scale that the model was trained with.
+///
+/// # Errors
+/// [`HostError::Data`] for a preprocessing that this build does not know.
+pub fn pixel_scale(weights: &Weights, place: &Path) -> Result<PixelScale, HostError> {
+    let name = preprocessing_of(weights);
+    PixelScale::of_preprocessing(name)
+        .ok_or_else(|| HostError::data(place, format!("metadata preprocessing = {name:?}"), "name one that this build knows"))
+}
+
+/// The device's scorer in the lane whose bits are the same on every machine.
+///
+/// # Errors
+/// [`HostError::Data`] when the weights cannot be folded.
+pub fn scorer_of(weights: &Weights, place: &Path) -> Result<Box<dyn Scorer>, HostError> {
+    let fault = |fault: &dyn std::fmt::Display| HostError::data(place, "weights", fault);
+    Ok(match weights {
+        Weights::StgNf(weights) => {
+            Box::new(StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).map_err(|f| fault(&f))?)
         }
-        let architecture = safetensors::SafeTensors::read_metadata(bytes)
-            .ok()
-            .and_then(|(_, header)| header.metadata().as_ref().and_then(|entries| entries.get("architecture").cloned()));
-        match architecture.as_deref() {
-            Some(sparta_file::ARCHITECTURE) => {
-                sparta_file::read(bytes).map(Self::Sparta).map_err(|fault| HostError::data(place, "weights", fault))
-            }
-            _ => stg_nf_file::read(bytes).map(Self::StgNf).map_err(|fault| HostError::data(place, "weights", fault)),
-        }
-    }
-
-    /// Which architecture this is.
-    #[must_use]
-    pub const fn architecture(&self) -> Architecture {
-        match self {
-            Self::StgNf(_) => Architecture::StgNf,
-            Self::Sparta(_) => Architecture::Sparta,
-        }
-    }
-
-    /// Detections T of the model's windows.
-    #[must_use]
-    pub const fn window_frames(&self) -> usize {
-        match self {
-            Self::StgNf(weights) => weights.parameters.shape.frames(),
-            Self::Sparta(_) => alfred_models::sparta::parameters::WINDOW_FRAMES,
-        }
-    }
-
-    /// Decision threshold on the model's score, if the file has one.
-    #[must_use]
-    pub const fn threshold(&self) -> Option<f32> {
-        match self {
-            Self::StgNf(weights) => weights.metadata.threshold,
-            Self::Sparta(weights) => weights.metadata.threshold,
-        }
-    }
-
-    /// Name of the preprocessing that the model was trained with; files that say nothing are published ones.
-    #[must_use]
-    pub fn preprocessing(&self) -> String {
-        let (named, published) = match self {
-            Self::StgNf(weights) => (&weights.metadata.preprocessing, "openpose18-856x480"),
-            Self::Sparta(weights) => (&weights.metadata.preprocessing, "openpose18-1280x720"),
-        };
-        named.clone().unwrap_or_else(|| published.into())
-    }
-
-    /// The pixel scale that the model was trained with.
-    ///
-    /// # Errors
-    /// [`HostError::Data`] for a preprocessing that this build does not know.
-    pub fn pixel_scale(&self, place: &Path) -> Result<PixelScale, HostError> {
-        let name = self.preprocessing();
-        PixelScale::of_preprocessing(&name)
-            .ok_or_else(|| HostError::data(place, format!("metadata preprocessing = {name:?}"), "name one that this build knows"))
-    }
-
-    /// The device's scorer in the lane whose bits are the same on every machine.
-    ///
-    /// # Errors
-    /// [`HostError::Data`] when the weights cannot be folded.
-    pub fn scorer(&self, place: &Path) -> Result<Box<dyn Scorer>, HostError> {
-        let fault = |fault: &dyn std::fmt::Display| HostError::data(place, "weights", fault);
-        Ok(match self {
-            Self::StgNf(weights) => {
-                Box::new(StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).map_err(|f| fault(&f))?)
-            }
-            Self::Sparta(weights) => match weights.metadata.form {
-                Form::Published => Box::new(SpartaScorer::new(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
-                Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
-            },
-        })
-    }
+        Weights::Sparta(weights) => match weights.metadata.form {
+            Form::Published => Box::new(SpartaScorer::new(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
+            Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
+        },
+        Weights::GaVae(_) => return Err(fault(&"this build does not score with GA-VAE")),
+    })
 }
 
 /// A trainer: fresh from `seed`, or going on from `weights`, which must be of the same architecture.
@@ -208,7 +153,7 @@ pub fn trainer_of(
         }
         (Architecture::GaVae, None) => Err(HostError::argument("--arch", "this build does not train it")),
         (wanted, Some(weights)) => {
-            Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", weights.architecture())))
+            Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
     }
 }
@@ -225,7 +170,7 @@ pub fn write_weights(trainer: &dyn Trainer, metadata: &Metadata) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Architecture, TrainerOptions, Weights, trainer_of, write_weights};
+    use super::{Architecture, TrainerOptions, architecture_of, scorer_of, trainer_of, weights, write_weights};
     use crate::train::checkpoint::Metadata;
     use std::path::Path;
 
@@ -235,9 +180,9 @@ mod tests {
         let options = TrainerOptions::default();
         let fresh = trainer_of(Architecture::StgNf, None, &options, 3).expect("a trainer");
         let bytes = write_weights(fresh.as_ref(), &Metadata::from([("threshold".into(), "1.5".into())]));
-        let weights = Weights::of_bytes(&bytes, place).expect("what was written is read");
-        assert_eq!((weights.architecture(), weights.window_frames(), weights.threshold()), (Architecture::StgNf, 24, Some(1.5)));
-        assert_eq!(weights.scorer(place).expect("a scorer").window_frames(), 24);
+        let weights = weights::read(&bytes).expect("what was written is read");
+        assert_eq!((architecture_of(&weights), weights.window_frames(), weights.threshold()), (Architecture::StgNf, 24, Some(1.5)));
+        assert_eq!(scorer_of(&weights, place).expect("a scorer").window_frames(), 24);
         let further = trainer_of(Architecture::StgNf, Some(&weights), &options, 4).expect("a trainer");
         assert_eq!(further.weights(), fresh.weights());
         let refused = trainer_of(Architecture::Sparta, Some(&weights), &options, 4).err().expect("another architecture").to_string();
