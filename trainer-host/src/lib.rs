@@ -7,7 +7,7 @@ pub mod dataset;
 
 pub mod train;
 
-pub mod eer;
+pub mod metric;
 
 pub mod evaluate;
 
