@@ -131,7 +131,7 @@ mod tests {
         let match_one = match_events(&truth, &one, 0.1);
         assert_eq!((match_one.matched, match_one.f1()), (1, Some(2.0 / 3.0)));
         assert_eq!(match_events(&truth, &[], 0.0), EventMatch { matched: 0, missed: 2, invented: 0 });
-        assert_eq!(match_events(&truth, &[4..9], 0.0).matched, 0, "no common frame is no match, whatever the limit");
+        assert_eq!(match_events(&truth, &runs(&frames("....#####")), 0.0).matched, 0, "no common frame is no match, whatever the limit");
         assert_eq!((EventMatch::default().f1(), EventMatch::default().recall()), (None, None));
     }
 }
