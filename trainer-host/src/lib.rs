@@ -9,6 +9,10 @@ pub mod train;
 
 pub mod metric;
 
+pub mod threshold;
+
+pub mod report;
+
 pub mod evaluate;
 
 pub mod synth_command;

@@ -55,7 +55,7 @@ impl Estimate {
         Self { value, interval: None, resamples_skipped: 0 }
     }
 
-    pub(super) fn of(value: f64, mut resampled: Vec<f64>, resamples: usize) -> Self {
+    fn of(value: f64, mut resampled: Vec<f64>, resamples: usize) -> Self {
         let resamples_skipped = resamples - resampled.len().min(resamples);
         resampled.sort_unstable_by(f64::total_cmp);
         let is_enough = resampled.len() as f64 >= VALID_SHARE_MIN * resamples as f64;
@@ -111,12 +111,19 @@ pub fn bootstrap_all<const N: usize>(
     estimates(values, resampled, plan).ok_or(NoMetric::Undefined)
 }
 
-/// The estimates of figures from their values on everything and on each resample; `None` when one has no value on everything.
-pub(super) fn estimates<const N: usize>(
-    values: [Option<f64>; N],
-    resampled: Vec<[Option<f64>; N]>,
+/// Figures of anything that comes in groups: `figures` is asked with how often each of the `groups` groups counts, once each for the value. `None`
+/// when a figure has no value on everything.
+pub fn bootstrap_groups<const N: usize>(
+    groups: usize,
     plan: &BootstrapPlan,
+    figures: impl Fn(&[u64]) -> [Option<f64>; N] + Sync,
 ) -> Option<[Estimate; N]> {
+    let values = figures(&vec![1; groups]);
+    estimates(values, resample(groups, plan, figures), plan)
+}
+
+/// The estimates of figures from their values on everything and on each resample; `None` when one has no value on everything.
+fn estimates<const N: usize>(values: [Option<f64>; N], resampled: Vec<[Option<f64>; N]>, plan: &BootstrapPlan) -> Option<[Estimate; N]> {
     let mut estimates = [Estimate::plain(0.0); N];
     for (index, (estimate, value)) in estimates.iter_mut().zip(values).enumerate() {
         *estimate = Estimate::of(value?, resampled.iter().filter_map(|row| row[index]).collect(), plan.resamples);
@@ -126,7 +133,7 @@ pub(super) fn estimates<const N: usize>(
 
 /// Draws `groups` of the groups with replacement, `plan.resamples` times, and asks `figures` with how often each group was drawn.
 /// No resamples when there are fewer than two groups.
-pub(super) fn resample<const N: usize>(
+fn resample<const N: usize>(
     groups: usize,
     plan: &BootstrapPlan,
     figures: impl Fn(&[u64]) -> [Option<f64>; N] + Sync,

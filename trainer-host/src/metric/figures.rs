@@ -1,9 +1,9 @@
 //! All figures of one set of scores at once, plain or with intervals.
 
-use super::bootstrap::{BootstrapPlan, Estimate, bootstrap_all, estimates, resample};
+use super::bootstrap::{BootstrapPlan, Estimate, bootstrap_all, bootstrap_groups};
 use super::confusion::Confusion;
 use super::eer::equal_error_rate;
-use super::miss_rate::ten_er;
+use super::miss_rate::{TEN_PERCENT, miss_rate_at, ten_er};
 use super::pr::auc_pr;
 use super::roc::auc_roc;
 use super::samples::{LabelledScore, NoMetric, Ranked};
@@ -19,8 +19,10 @@ pub struct Figures<T = f64> {
     pub eer: T,
     /// The EER threshold, in the unit of the scores.
     pub eer_threshold: T,
-    /// Miss rate at a false positive rate of 10 %.
+    /// 10ER: FPR at an FNR of 10 %.
     pub ten_er: T,
+    /// The other way round: FNR at an FPR of 10 %.
+    pub miss_rate_at_ten_percent: T,
     /// FPR at the EER threshold.
     pub false_positive_rate: T,
     /// FNR at the EER threshold.
@@ -34,13 +36,37 @@ pub struct Figures<T = f64> {
 }
 
 impl<T: Copy> Figures<T> {
-    const fn of_array(array: [T; 10]) -> Self {
-        let [auc_roc, auc_pr, eer, eer_threshold, ten_er, false_positive_rate, false_negative_rate, ebi, f1, h_prs] = array;
-        Self { auc_roc, auc_pr, eer, eer_threshold, ten_er, false_positive_rate, false_negative_rate, ebi, f1, h_prs }
+    const fn of_array(array: [T; 11]) -> Self {
+        let [
+            auc_roc,
+            auc_pr,
+            eer,
+            eer_threshold,
+            ten_er,
+            miss_rate_at_ten_percent,
+            false_positive_rate,
+            false_negative_rate,
+            ebi,
+            f1,
+            h_prs,
+        ] = array;
+        Self {
+            auc_roc,
+            auc_pr,
+            eer,
+            eer_threshold,
+            ten_er,
+            miss_rate_at_ten_percent,
+            false_positive_rate,
+            false_negative_rate,
+            ebi,
+            f1,
+            h_prs,
+        }
     }
 }
 
-fn array(ranked: &Ranked) -> [f64; 10] {
+fn array(ranked: &Ranked) -> [f64; 11] {
     let eer = equal_error_rate(ranked);
     let counts = ranked.at(eer.threshold);
     [
@@ -49,6 +75,7 @@ fn array(ranked: &Ranked) -> [f64; 10] {
         eer.rate(),
         eer.threshold,
         ten_er(ranked),
+        miss_rate_at(ranked, TEN_PERCENT),
         eer.false_positive_rate,
         eer.false_negative_rate,
         // Both classes are there, so that all three have values.
@@ -88,15 +115,12 @@ pub struct Rates {
 /// missing in all of them together.
 #[must_use]
 pub fn rates_with_intervals(groups: &[Confusion], plan: &BootstrapPlan) -> Option<Rates> {
-    let rates = |counts: &Confusion| [counts.false_negative_rate(), counts.false_positive_rate(), counts.ebi()];
-    let pooled = |counts: &dyn Fn(usize) -> u64| {
+    let pooled = |counts: &[u64]| {
         let mut sum = Confusion::default();
-        groups.iter().enumerate().for_each(|(index, group)| sum.merge(&group.times(counts(index))));
-        sum
+        groups.iter().zip(counts).for_each(|(group, count)| sum.merge(&group.times(*count)));
+        [sum.false_negative_rate(), sum.false_positive_rate(), sum.ebi()]
     };
-    let values = rates(&pooled(&|_| 1));
-    let resampled = resample(groups.len(), plan, |counts| rates(&pooled(&|index| counts[index])));
-    let [false_negative_rate, false_positive_rate, ebi] = estimates(values, resampled, plan)?;
+    let [false_negative_rate, false_positive_rate, ebi] = bootstrap_groups(groups.len(), plan, pooled)?;
     Some(Rates { false_negative_rate, false_positive_rate, ebi })
 }
 

@@ -3,7 +3,7 @@
 use super::eer::{equal_error_rate, interpolated_rate};
 use super::event::{intersection_over_union, match_events, runs};
 use super::figures::figures;
-use super::miss_rate::miss_rate_at;
+use super::miss_rate::{miss_rate_at, ten_er};
 use super::pr::auc_pr;
 use super::quantile::quantile;
 use super::roc::{auc_roc, roc};
@@ -57,6 +57,8 @@ proptest! {
         prop_assert!((auc_roc(&ranked(&pairs)) + auc_roc(&ranked(&negated)) - 1.0).abs() < 1e-12);
         let exchanged: Vec<(f64, bool)> = negated.iter().map(|&(score, label)| (score, !label)).collect();
         prop_assert!((interpolated_rate(&ranked(&pairs)) - interpolated_rate(&ranked(&exchanged))).abs() < 1e-12);
+        // What is a miss here is a false alarm there.
+        prop_assert!((ten_er(&ranked(&pairs)) - miss_rate_at(&ranked(&exchanged), 0.1)).abs() < 1e-12);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every figure against scikit-learn, scipy and numpy, to a rounding error. `metric_golden/make.py` made the expected values.
 
 use alfred_trainer_host::metric::eer::{equal_error_rate, interpolated_rate};
-use alfred_trainer_host::metric::miss_rate::ten_er;
+use alfred_trainer_host::metric::miss_rate::{miss_rate_at, ten_er};
 use alfred_trainer_host::metric::pr::{auc_pr, pr};
 use alfred_trainer_host::metric::quantile::quantile;
 use alfred_trainer_host::metric::roc::{auc_roc, roc};
@@ -25,6 +25,7 @@ struct Expected {
     max_f1: f64,
     interpolated_eer: f64,
     ten_er: f64,
+    miss_rate_at_ten_percent: f64,
     threshold: f64,
     confusion: [u64; 4],
     f1: f64,
@@ -51,6 +52,7 @@ fn check(name: &str, expected: &Expected) {
     close(name, auc_roc(&ranked), expected.auc_roc);
     close(name, auc_pr(&ranked), expected.auc_pr);
     close(name, ten_er(&ranked), expected.ten_er);
+    close(name, miss_rate_at(&ranked, 0.1), expected.miss_rate_at_ten_percent);
     close(name, interpolated_rate(&ranked), expected.interpolated_eer);
     let curve = roc(&ranked);
     close_all(name, curve.iter().map(|point| point.false_positive_rate), &expected.roc[0]);

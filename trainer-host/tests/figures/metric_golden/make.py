@@ -34,8 +34,10 @@ def figures(scores, labels, threshold):
         "pr": [precision.tolist(), recall.tolist()],
         "max_f1": float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300))),
         "interpolated_eer": float(fpr_at(crossing)),
-        # Where the curve rises straight up, numpy.interp takes the last of the points with the same x: the upper end.
-        "ten_er": float(1.0 - np.interp(0.1, fpr, tpr)),
+        # numpy.interp takes the last of several points with the same x: here the lowest FPR of a level stretch, there the upper end of a
+        # steep one. FNR from whole counts, so that 10 % is 10 %.
+        "ten_er": float(np.interp(0.1, (np.round((1.0 - tpr) * sum(labels)) / sum(labels))[::-1], fpr[::-1])),
+        "miss_rate_at_ten_percent": float(1.0 - np.interp(0.1, fpr, tpr)),
         "threshold": threshold,
         "confusion": [tp, fp, tn, fn],
         "f1": f1_score(labels, flagged, zero_division=0),
