@@ -11,6 +11,8 @@ pub mod eer;
 
 pub mod evaluate;
 
+pub mod verdict_head;
+
 pub mod synth_command;
 
 pub mod train_command;
