@@ -16,8 +16,8 @@ struct Kind {
 const NORMAL: Kind = Kind { raised: 0..0, by: 0.0, density: 0.0 };
 /// The model does not see it, but people have judged it.
 const JUDGED: Kind = Kind { raised: 3..9, by: 1.5, density: 0.0 };
-/// The model sees it; nobody has judged it.
-const UNJUDGED: Kind = Kind { raised: 60..66, by: 1.5, density: 3.0 };
+/// The model sees it a little, nobody has judged it, and it moves unlike anything on this camera.
+const UNJUDGED: Kind = Kind { raised: 60..90, by: 1.5, density: 1.0 };
 
 fn normal_number(random: &mut Random) -> f64 {
     // Twelve uniform numbers: close enough, and the same everywhere.
@@ -44,7 +44,7 @@ fn samples(random: &mut Random, kind: &Kind, is_anomalous: bool, groups: std::op
 fn camera(seed: u64) -> Vec<HeadSample> {
     let mut random = Random::new(seed);
     let mut all = samples(&mut random, &NORMAL, false, 0..20, 40);
-    all.extend(samples(&mut random, &JUDGED, true, 0..8, 6));
+    all.extend(samples(&mut random, &JUDGED, true, 0..12, 20));
     all
 }
 
