@@ -1,6 +1,6 @@
 //! alfred-models: the architectures that turn windows of poses into anomaly scores.
 //!
-//! [`stg_nf`] and [`sparta`] are native code without heap or std; the generic engine runs any ONNX file.
+//! [`stg_nf`], [`sparta`] and [`ga_vae`] are native code without heap or std; the generic engine runs any ONNX file.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod lane;
@@ -8,9 +8,17 @@ mod lane;
 #[cfg(feature = "std")]
 mod sorted_header;
 
+#[cfg(feature = "std")]
+pub mod weights_file;
+
 pub mod stg_nf;
 
 pub mod sparta;
+
+pub mod ga_vae;
+
+#[cfg(feature = "std")]
+pub mod weights;
 
 #[cfg(feature = "tract")]
 pub mod arena;

@@ -3,6 +3,7 @@
 use super::parameters::StgNfParameters;
 use super::test_kit::seeded_parameters;
 use super::weights_file::{StgNfMetadata, WEIGHTS_FILE_BYTES_MAX, WeightsFault, read, read_path, write};
+use crate::weights_file::FileFault;
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
@@ -148,10 +149,10 @@ fn metadata_that_contradicts_is_refused() {
 #[test]
 fn size_is_checked_before_parsing() {
     let bytes = vec![0xff; WEIGHTS_FILE_BYTES_MAX as usize + 1];
-    assert!(matches!(read(&bytes), Err(WeightsFault::TooLarge)));
-    assert!(matches!(read(&bytes[1..]), Err(WeightsFault::Container(_))));
-    assert!(matches!(read(&[]), Err(WeightsFault::Container(_))));
-    assert!(matches!(read_path(std::path::Path::new("no/such/file")), Err(WeightsFault::Unreadable(_))));
+    assert!(matches!(read(&bytes), Err(WeightsFault::File(FileFault::TooLarge { .. }))));
+    assert!(matches!(read(&bytes[1..]), Err(WeightsFault::File(FileFault::Container(_)))));
+    assert!(matches!(read(&[]), Err(WeightsFault::File(FileFault::Container(_)))));
+    assert!(matches!(read_path(std::path::Path::new("no/such/file")), Err(WeightsFault::File(FileFault::Unreadable(_)))));
 }
 
 proptest! {
