@@ -14,7 +14,8 @@ const SCALARS: usize = 11 + 2 * FEATURE_KINDS + HEAD_DIRECTIONS;
 pub const HEAD_BYTES: usize = PREFIX.len() + 4 * SCALARS + HEAD_FEATURES * (3 + HEAD_DIRECTIONS / 2);
 
 const _: () = {
-    assert!(HEAD_FEATURES <= u8::MAX as usize && HEAD_DIRECTIONS <= u8::MAX as usize);
+    assert!(HEAD_FEATURES <= u8::MAX as usize);
+    assert!(HEAD_DIRECTIONS <= u8::MAX as usize);
     // Beside STG-NF's weights a bundle of 4,096 bytes has room for so much.
     assert!(HEAD_BYTES <= 1400);
     // Directions go in pairs.
