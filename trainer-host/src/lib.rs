@@ -7,7 +7,11 @@ pub mod dataset;
 
 pub mod train;
 
-pub mod eer;
+pub mod metric;
+
+pub mod threshold;
+
+pub mod report;
 
 pub mod evaluate;
 
