@@ -13,9 +13,10 @@ use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::StgNfWeights;
 use alfred_trainer_host::dataset::layout::{ClipFiles, Events, POSE_SUFFIX, read_events};
 use alfred_trainer_host::dataset::windows::read_clips;
-use alfred_trainer_host::eer::equal_error_rate;
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{pixel_scale, read_weights};
+use alfred_trainer_host::metric::confusion::ebi_of;
+use alfred_trainer_host::metric::eer::equal_error_rate_of;
 use alfred_trainer_host::verdict_head::{HeadRecipe, HeadSample, NoHead, train};
 use std::collections::BTreeSet;
 use std::fs;
@@ -151,21 +152,20 @@ fn whole_auc(test: &[Labelled], head: Option<&VerdictHead>) -> f64 {
     auc_roc(&mut test.iter().map(|(sample, _)| (score(sample, head), sample.is_anomalous)).collect::<Vec<_>>()).unwrap_or(f64::NAN)
 }
 
-/// EBI = 2 (1 - FPR)(1 - FNR) / ((1 - FPR) + (1 - FNR)) with the threshold from the other half of the clips, mean of both ways.
+/// EBI with the EER threshold from the other half of the clips, mean of both ways.
 fn held_out_ebi(test: &[Labelled], head: Option<&VerdictHead>) -> f64 {
     let half = |odd: u32| -> Vec<(f64, bool)> {
         let of_half = test.iter().filter(|(sample, _)| sample.group % 2 == odd);
         of_half.map(|(sample, _)| (score(sample, head), sample.is_anomalous)).collect()
     };
     let ebi = |tuned: u32| {
-        let threshold = equal_error_rate(&mut half(tuned)).map_or(f64::NAN, |eer| eer.threshold);
+        let threshold = equal_error_rate_of(half(tuned)).map_or(f64::NAN, |eer| eer.threshold);
         let judged = half(1 - tuned);
         let flagged = |anomalous: bool| {
             let of_class = || judged.iter().filter(|(_, label)| *label == anomalous);
             of_class().filter(|(score, _)| *score >= threshold).count() as f64 / of_class().count() as f64
         };
-        let (specificity, recall) = (1.0 - flagged(false), flagged(true));
-        2.0 * specificity * recall / (specificity + recall)
+        ebi_of(1.0 - flagged(true), flagged(false))
     };
     0.5 * (ebi(0) + ebi(1))
 }
