@@ -5,10 +5,11 @@ use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
 use crate::dataset::windows::{ClipTruth, WindowSet, read_clips};
 use crate::error::HostError;
 use crate::metric::eer::{EqualErrorRate, equal_error_rate_of};
-use crate::train::architecture::{pixel_scale, read_weights, scorer_of};
+use crate::train::architecture::{self, scorer_of};
 use alfred_core::evaluation::{auc_roc, smooth_paper};
 use alfred_core::event::EventRule;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
+use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, PipelineMemory, Sink};
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
@@ -83,7 +84,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`HostError`] when weights or data cannot be used.
 pub fn run(arguments: &EvaluateArguments) -> Result<(), HostError> {
-    let weights = read_weights(&arguments.weights)?;
+    let weights = architecture::read_weights(&arguments.weights)?;
     let evaluation = evaluate(&weights, &arguments.data)?;
     print(&evaluation, arguments.json);
     Ok(())
@@ -93,8 +94,16 @@ pub fn run(arguments: &EvaluateArguments) -> Result<(), HostError> {
 ///
 /// # Errors
 /// [`HostError::Data`].
-pub fn read_stg_nf(path: &Path) -> Result<StgNfWeights, HostError> {
+pub fn read_weights(path: &Path) -> Result<StgNfWeights, HostError> {
     weights_file::read_path(path).map_err(|fault| HostError::data(path, "weights", fault))
+}
+
+/// The pixel scale that an STG-NF model was trained with. Files that say nothing are published ones.
+///
+/// # Errors
+/// [`HostError::Data`] for a preprocessing that this build does not know.
+pub fn pixel_scale(weights: &StgNfWeights, place: &Path) -> Result<PixelScale, HostError> {
+    architecture::pixel_scale(&Weights::StgNf(Box::new(weights.clone())), place)
 }
 
 /// Evaluates on the test split of a data set, with the published windows.
@@ -105,7 +114,7 @@ pub fn evaluate(weights: &Weights, data: &Path) -> Result<Evaluation, HostError>
     let files = clips(data, Split::Test)?;
     let policy = WindowPolicy::published(weights.window_frames());
     let events = read_events(data)?;
-    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &pixel_scale(weights, data)?)?;
+    let (set, truths) = read_clips(&files, events.as_ref(), &policy, &architecture::pixel_scale(weights, data)?)?;
     if let Some(clip) = truths.iter().find(|truth| !truth.has_mask) {
         return Err(HostError::data(data, format!("clip {} has no mask", clip.name), "put its frame mask under masks/"));
     }
@@ -183,7 +192,7 @@ fn device_samples(weights: &Weights, files: &[ClipFiles], truths: &[ClipTruth]) 
     for (file, truth) in files.iter().zip(truths) {
         let config = PipelineConfig {
             window: WindowPolicy::live(scorer.window_frames()),
-            scale: pixel_scale(weights, &file.poses)?,
+            scale: architecture::pixel_scale(weights, &file.poses)?,
             smoothing: kernel.clone().map_err(|error| fault(&file.poses, &error))?,
             decision: None,
             event: EventRule { gap_merge_frames: 0, length_frames_min: 1, update_frames: 1 },

@@ -3,7 +3,7 @@
 use super::check_windows::check_windows;
 use super::stg_nf::to_onnx;
 use crate::error::HostError;
-use crate::evaluate::read_stg_nf;
+use crate::evaluate::read_weights;
 use crate::import::stg_nf::to_file;
 use crate::train::checkpoint::replace;
 use alfred_core::limits::BATCH_WINDOWS_MAX;
@@ -52,7 +52,7 @@ pub fn run(arguments: &ExportArguments) -> Result<(), HostError> {
     if !(1..=BATCH_WINDOWS_MAX).contains(&arguments.batch) {
         return Err(HostError::argument(format!("--batch {}", arguments.batch), format!("give 1 to {BATCH_WINDOWS_MAX} windows")));
     }
-    let weights = read_stg_nf(path)?;
+    let weights = read_weights(path)?;
     // Values that overflow when folded would make a graph of infinities.
     FoldedStgNf::fold(&weights.parameters).map_err(|fault| HostError::data(path, "weights", fault))?;
     let bytes = match arguments.to {
