@@ -4,4 +4,8 @@ pub mod hal;
 
 pub mod generic_linux;
 
+pub mod file_storage;
+
+pub mod sim_storage;
+
 pub mod counting_allocator;

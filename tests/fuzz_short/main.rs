@@ -92,5 +92,6 @@ fuzz_tests! {
     pipeline: targets::pipeline::run,
     pose_file: targets::pose_file::run,
     frame_mask: targets::frame_mask::run,
+    link_message: targets::link_message::run,
     config: config::run,
 }

@@ -67,6 +67,24 @@ impl SegmentPose {
         (stored, clamped)
     }
 
+    /// A pose from its numbers on the grid: what [`SegmentPose::grid`] returned, on another machine.
+    #[must_use]
+    pub const fn from_grid(
+        frame: FrameIndex,
+        captured: MonotonicNs,
+        person: PersonId,
+        coordinates: [[i16; 2]; KEYPOINTS],
+        confidences: [u8; KEYPOINTS],
+    ) -> Self {
+        Self { frame, captured, person, coordinates, confidences }
+    }
+
+    /// The numbers on the grid: x and y in quarter pixels, confidence in 1/255.
+    #[must_use]
+    pub const fn grid(&self) -> (&[[i16; 2]; KEYPOINTS], &[u8; KEYPOINTS]) {
+        (&self.coordinates, &self.confidences)
+    }
+
     /// The key-points in pixels, COCO-17.
     #[must_use]
     pub fn keypoints(&self) -> [KeyPoint; KEYPOINTS] {

@@ -15,6 +15,8 @@ pub mod weights_file;
 
 pub mod pipeline;
 
+pub mod link_message;
+
 mod bytes;
 
 #[path = "../../../runtime/core/tests/common/mod.rs"]
