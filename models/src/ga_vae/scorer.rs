@@ -136,7 +136,7 @@ impl<V: AsRef<[f32]>, S: AsMut<[f32]>> GaVaeScorer<V, S> {
     /// Bytes of the folded model and of the scratch memory.
     #[must_use]
     pub fn bytes(&mut self) -> (usize, usize) {
-        (size_of::<f32>() * self.model.storage_values(), size_of::<f32>() * self.scratch.as_mut().len())
+        (size_of::<f32>() * self.model.storage_values(), size_of_val(self.scratch.as_mut()))
     }
 
     /// The score of one window.
