@@ -21,4 +21,4 @@ pub mod verify;
 mod bundle_tests;
 
 #[cfg(test)]
-pub mod test_kit;
+mod test_kit;
