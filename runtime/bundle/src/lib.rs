@@ -17,6 +17,17 @@ pub mod self_test;
 
 pub mod verify;
 
+pub mod trial;
+
+#[cfg(feature = "slots")]
+pub mod slot_table;
+
+#[cfg(feature = "slots")]
+pub mod slots;
+
+#[cfg(all(test, feature = "slots"))]
+mod slots_tests;
+
 #[cfg(test)]
 mod bundle_tests;
 
