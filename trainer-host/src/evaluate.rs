@@ -3,8 +3,8 @@
 use crate::dataset::alphapose::{self, Tracks};
 use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
 use crate::dataset::windows::{ClipTruth, WindowSet, read_clips};
-use crate::eer::{EqualErrorRate, equal_error_rate};
 use crate::error::HostError;
+use crate::metric::eer::{EqualErrorRate, equal_error_rate_of};
 use alfred_core::evaluation::{auc_roc, smooth_paper};
 use alfred_core::event::EventRule;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
@@ -127,8 +127,7 @@ pub fn evaluate(weights: &StgNfWeights, data: &Path) -> Result<Evaluation, HostE
     let device_samples = device_samples(weights, &files, &truths)?;
     let one_class = || HostError::data(data, "test split", "it needs both normal and anomalous frames, and finite scores");
     let eer = |samples: &[(u32, f64, bool)]| {
-        let mut plain: Vec<(f64, bool)> = samples.iter().map(|&(_, score, label)| (score, label)).collect();
-        equal_error_rate(&mut plain).ok_or_else(one_class)
+        equal_error_rate_of(samples.iter().map(|&(_, score, label)| (score, label))).map_err(|_| one_class())
     };
     Ok(Evaluation {
         window_auc: auc_interval(&window_samples, truths.len()).ok_or_else(one_class)?,
