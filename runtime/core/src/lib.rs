@@ -21,6 +21,8 @@ pub mod normalise;
 
 pub mod scorer;
 
+pub mod verdict_head;
+
 pub mod score_ring;
 
 pub mod smoothing;
