@@ -7,9 +7,15 @@ pub mod dataset;
 
 pub mod train;
 
-pub mod eer;
+pub mod metric;
+
+pub mod threshold;
+
+pub mod report;
 
 pub mod evaluate;
+
+pub mod verdict_head;
 
 pub mod synth_command;
 
