@@ -93,5 +93,6 @@ fuzz_tests! {
     pose_file: targets::pose_file::run,
     frame_mask: targets::frame_mask::run,
     link_message: targets::link_message::run,
+    bundle: targets::bundle::run,
     config: config::run,
 }

@@ -1,12 +1,11 @@
 //! `alfred-host train`: from a data set to a weight file.
 
-use crate::dataset::layout::{Split, clips, read_events};
-use crate::dataset::windows::read_clips;
+use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
+use crate::dataset::windows::read_clips_at;
 use crate::error::HostError;
-use crate::evaluate::{PREPROCESSING_SQUARE, evaluate, to_json};
-use crate::train::architecture::{
-    Architecture, Backend, TrainerOptions, pixel_scale, preprocessing_of, read_weights, trainer_of, write_weights,
-};
+use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
+use crate::evaluate::{Evaluation, FileModel, Model, PREPROCESSING_SQUARE, Settings, evaluate_model, to_json};
+use crate::train::architecture::{Architecture, Backend, TrainerOptions, trainer_of, write_weights};
 use crate::train::checkpoint::{Metadata, replace};
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, TrainReport, train};
@@ -122,21 +121,25 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
     let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
     let events = read_events(&arguments.data)?;
-    let (set, _) = read_clips(&training, events.as_ref(), &policy, &scale)?;
-    let validation = if validation.is_empty() { None } else { Some(read_clips(&validation, events.as_ref(), &policy, &scale)?.0) };
+    // A window's label is that of the frame which its score belongs to.
+    let shift_frames = if arguments.arch == Architecture::Sparta { SPARTA_SHIFT_FRAMES } else { 0 };
+    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips_at(clips, events.as_ref(), &policy, &scale, shift_frames)?.0);
+    let set = read(&training)?;
+    let validation = if validation.is_empty() { None } else { Some(read(&validation)?) };
     let plan = plan(arguments);
     let report = train(trainer, &set, validation.as_ref(), &plan)?;
     let mut metadata = Metadata::from([("preprocessing".to_owned(), preprocessing)]);
     let weights = weights::read(&write_weights(trainer, &metadata)).map_err(|fault| HostError::data(&arguments.out, "weights", fault))?;
-    let evaluation = match evaluate(&weights, &arguments.data) {
+    let model = FileModel::of(weights, &arguments.out)?;
+    let evaluation = match evaluate_model(&model, &arguments.data, &Settings::default()) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
             eprintln!("alfred-host: the weights get no threshold: {reason}");
             None
         }
     };
-    if let Some(evaluation) = &evaluation {
-        metadata.insert("threshold".into(), format!("{:?}", evaluation.device_eer.threshold as f32));
+    if let Some(device) = evaluation.as_ref().and_then(|evaluation| evaluation.device.as_ref()) {
+        metadata.insert("threshold".into(), format!("{:?}", device.figures.eer_threshold.value as f32));
         metadata.insert(
             "threshold_rule".into(),
             "EER on the frame scores of the data set's test split as a device decides them: live windows, default causal smoothing".into(),
@@ -144,12 +147,12 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     }
     replace(&arguments.out, &write_weights(trainer, &metadata))?;
     // What was written must be readable by the devices' own reader.
-    read_weights(&arguments.out)?;
+    FileModel::read(&arguments.out)?;
     if arguments.json {
         let evaluation = evaluation.as_ref().map(to_json);
         println!("{}", json!({"windows": set.len(), "training": report_json(&report), "test": evaluation}));
     } else {
-        print(&report, set.len(), evaluation.as_ref().map(|e| (e.window_auc.value, e.frame_auc.value)));
+        print(&report, set.len(), evaluation.as_ref());
     }
     Ok(())
 }
@@ -168,7 +171,7 @@ fn check(arguments: &TrainArguments) -> Result<(), HostError> {
 }
 
 fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, String), HostError> {
-    let weights = arguments.weights.as_deref().map(read_weights).transpose()?;
+    let model = arguments.weights.as_deref().map(FileModel::read).transpose()?;
     let options = TrainerOptions {
         frames: arguments.frames,
         prior_mean: arguments.prior_mean,
@@ -179,11 +182,11 @@ fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, St
         dropout: arguments.dropout,
         backend: arguments.backend,
     };
-    let trainer = trainer_of(arguments.arch, weights.as_ref(), &options, arguments.seed)?;
-    match (&weights, &arguments.weights) {
-        (Some(weights), Some(path)) => Ok((trainer, pixel_scale(weights, path)?, preprocessing_of(weights).to_owned())),
-        _ => Ok((trainer, PixelScale::SQUARE, PREPROCESSING_SQUARE.into())),
-    }
+    let trainer = trainer_of(arguments.arch, model.as_ref().map(FileModel::weights), &options, arguments.seed)?;
+    // What is fine-tuned keeps its preprocessing.
+    let scale = model.as_ref().map_or(PixelScale::SQUARE, Model::pixel_scale);
+    let name = PixelScale::PREPROCESSINGS.iter().find(|(_, known)| *known == scale).map_or(PREPROCESSING_SQUARE, |(name, _)| name);
+    Ok((trainer, scale, name.to_owned()))
 }
 
 fn plan(arguments: &TrainArguments) -> Plan {
@@ -215,10 +218,13 @@ fn report_json(report: &TrainReport) -> serde_json::Value {
     })
 }
 
-fn print(report: &TrainReport, windows: usize, auc: Option<(f64, f64)>) {
+fn print(report: &TrainReport, windows: usize, evaluation: Option<&Evaluation>) {
     let speed = report.samples as f64 / report.seconds;
     println!("{windows} windows, {} epochs, {} steps, loss {:.4}, {speed:.0} samples/s", report.epochs, report.steps, report.loss);
-    if let Some((window, frame)) = auc {
-        println!("test split: window AUC-ROC {:.1} %, frame AUC-ROC {:.1} %", 100.0 * window, 100.0 * frame);
+    if let Some(evaluation) = evaluation {
+        println!("test split: window AUC-ROC {}", evaluation.window.auc_roc);
+        if let Some(paper) = &evaluation.paper {
+            println!("test split: frame AUC-ROC {}", paper.figures.auc_roc);
+        }
     }
 }

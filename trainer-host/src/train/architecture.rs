@@ -7,15 +7,10 @@ use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
 use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
-use alfred_core::normalise::PixelScale;
-use alfred_core::scorer::Scorer;
 use alfred_models::sparta::parameters::Form;
-use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
 use alfred_models::stg_nf::parameters::StgNfShape;
-use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
-use alfred_models::weights::{self, Weights};
+use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
-use std::path::Path;
 
 /// Architectures that can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,14 +55,6 @@ impl Default for TrainerOptions {
     }
 }
 
-/// Reads a weight file of any architecture.
-///
-/// # Errors
-/// [`HostError::Data`].
-pub fn read_weights(path: &Path) -> Result<Weights, HostError> {
-    weights::read_path(path).map_err(|fault| HostError::data(path, "weights", fault))
-}
-
 /// Which architecture given weights are of.
 #[must_use]
 pub const fn architecture_of(weights: &Weights) -> Architecture {
@@ -76,44 +63,6 @@ pub const fn architecture_of(weights: &Weights) -> Architecture {
         Weights::Sparta(_) => Architecture::Sparta,
         Weights::GaVae(_) => Architecture::GaVae,
     }
-}
-
-/// Name of the preprocessing that the model was trained with; files that say nothing are published ones.
-#[must_use]
-pub fn preprocessing_of(weights: &Weights) -> &str {
-    let published = match weights {
-        Weights::StgNf(_) => "openpose18-856x480",
-        Weights::Sparta(_) | Weights::GaVae(_) => "openpose18-1280x720",
-    };
-    weights.preprocessing().unwrap_or(published)
-}
-
-/// The pixel scale that the model was trained with.
-///
-/// # Errors
-/// [`HostError::Data`] for a preprocessing that this build does not know.
-pub fn pixel_scale(weights: &Weights, place: &Path) -> Result<PixelScale, HostError> {
-    let name = preprocessing_of(weights);
-    PixelScale::of_preprocessing(name)
-        .ok_or_else(|| HostError::data(place, format!("metadata preprocessing = {name:?}"), "name one that this build knows"))
-}
-
-/// The device's scorer in the lane whose bits are the same on every machine.
-///
-/// # Errors
-/// [`HostError::Data`] when the weights cannot be folded.
-pub fn scorer_of(weights: &Weights, place: &Path) -> Result<Box<dyn Scorer>, HostError> {
-    let fault = |fault: &dyn std::fmt::Display| HostError::data(place, "weights", fault);
-    Ok(match weights {
-        Weights::StgNf(weights) => {
-            Box::new(StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).map_err(|f| fault(&f))?)
-        }
-        Weights::Sparta(weights) => match weights.metadata.form {
-            Form::Published => Box::new(SpartaScorer::new(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
-            Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, SpartaLane::Exact).map_err(|f| fault(&f))?),
-        },
-        Weights::GaVae(_) => return Err(fault(&"this build does not score with GA-VAE")),
-    })
 }
 
 /// A trainer: fresh from `seed`, or going on from `weights`, which must be of the same architecture.
@@ -170,19 +119,17 @@ pub fn write_weights(trainer: &dyn Trainer, metadata: &Metadata) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Architecture, TrainerOptions, architecture_of, scorer_of, trainer_of, weights, write_weights};
+    use super::{Architecture, TrainerOptions, architecture_of, trainer_of, write_weights};
     use crate::train::checkpoint::Metadata;
-    use std::path::Path;
+    use alfred_models::weights;
 
     #[test]
     fn what_a_trainer_writes_is_read_and_trained_further() {
-        let place = Path::new("memory");
         let options = TrainerOptions::default();
         let fresh = trainer_of(Architecture::StgNf, None, &options, 3).expect("a trainer");
         let bytes = write_weights(fresh.as_ref(), &Metadata::from([("threshold".into(), "1.5".into())]));
         let weights = weights::read(&bytes).expect("what was written is read");
         assert_eq!((architecture_of(&weights), weights.window_frames(), weights.threshold()), (Architecture::StgNf, 24, Some(1.5)));
-        assert_eq!(scorer_of(&weights, place).expect("a scorer").window_frames(), 24);
         let further = trainer_of(Architecture::StgNf, Some(&weights), &options, 4).expect("a trainer");
         assert_eq!(further.weights(), fresh.weights());
         let refused = trainer_of(Architecture::Sparta, Some(&weights), &options, 4).err().expect("another architecture").to_string();

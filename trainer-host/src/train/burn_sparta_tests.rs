@@ -2,7 +2,8 @@
 
 use super::gradient_tests::{items, random_set};
 use crate::dataset::windows::{Batch, WindowSet};
-use crate::train::architecture::{Architecture, TrainerOptions, scorer_of, trainer_of, write_weights};
+use crate::evaluate::model::{FileModel, Lane, Model};
+use crate::train::architecture::{Architecture, TrainerOptions, trainer_of, write_weights};
 use crate::train::burn_sparta::{fresh, trainer};
 use crate::train::burn_tensors::Samples;
 use crate::train::checkpoint::{Metadata, Tensors};
@@ -41,7 +42,8 @@ fn scores_are_those_of_the_oracle_and_of_the_device() {
         let mut trainer = trainer(&parameters, form, 0.1, 1);
         let bytes = write_weights(&trainer, &Metadata::new());
         let weights = alfred_models::weights::read(&bytes).expect("what was written is read");
-        let mut scorer = scorer_of(&weights, Path::new("memory")).expect("a scorer");
+        let model = FileModel::of(weights, Path::new("memory")).expect("a model");
+        let mut scorer = model.scorer(Lane::Exact).expect("a scorer");
         let (mut window, mut result) = ([Window::EMPTY], [Err(ScoreFault::NotFinite)]);
         window[0].set_frames(WINDOW_FRAMES);
         for (index, ours) in scores(&mut trainer, &set, 4).into_iter().enumerate() {

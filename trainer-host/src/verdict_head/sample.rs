@@ -13,8 +13,8 @@ pub struct HeadSample {
     pub density: AnomalyScore,
     /// The verdict.
     pub is_anomalous: bool,
-    /// What belongs together: windows of one group are never learned from and checked on in the same fold. The clip (or, on a live camera, the event and
-    /// the hour around it), since windows of one event are nearly copies of each other.
+    /// What belongs together: windows of one group are never learned from and checked on in the same fold. The clip or, on a live camera,
+    /// the event and the hour around it, since windows of one event are nearly copies of each other.
     pub group: u32,
 }
 
