@@ -21,7 +21,7 @@ use crate::phase::audit::Audit;
 use crate::phase::gate::{self, LOSS_MAX};
 use crate::phase::methodology::{Methodology, Recipe, ThresholdFrom, TrainingRule};
 use crate::phase::poison_guard::hold_back;
-use crate::phase::pseudo_label::split;
+use crate::phase::pseudo_label::{is_flagged, split};
 use crate::phase::replay::{self, WINDOWS_MAX};
 use crate::phase::tracking_threshold::TrackingThreshold;
 use crate::phase::validation_set::balance;
@@ -410,7 +410,7 @@ fn decisions(part: &Part, scores: &[f64], threshold: f64) -> Vec<Confusion> {
     let mut out = vec![Confusion::default(); part.clips.len()];
     for (window, (&score, &truth)) in (0_u32..).zip(scores.iter().zip(&part.is_anomalous)) {
         if let Some(clip) = out.get_mut(part.windows.origin(window).clip as usize) {
-            clip.add(truth, !(score < threshold));
+            clip.add(truth, is_flagged(score, threshold));
         }
     }
     debug_assert_eq!(sum(&out).total(), scores.len() as u64);

@@ -89,6 +89,9 @@ pub struct HeadStage {
 /// What the head sees of each window of a part, computed once per camera.
 pub type PartFeatures = Vec<Features>;
 
+/// Gives the scores of windows, named by slice and number.
+pub type ScoreOf<'s> = &'s mut dyn FnMut(&[(u32, u32)]) -> Vec<f64>;
+
 /// The features of a part's windows.
 #[must_use]
 pub fn features_of(windows: &WindowSet) -> PartFeatures {
@@ -127,7 +130,7 @@ impl HeadStage {
         features: &[PartFeatures],
         verdicts: &VerdictMemory,
         (number, normal): (u32, &[u32]),
-        density: &mut dyn FnMut(&[(u32, u32)]) -> Vec<f64>,
+        density: ScoreOf<'_>,
         random: &mut Random,
     ) {
         let answered: BTreeSet<(u32, u32)> = verdicts.verdicts.iter().map(|verdict| (verdict.slice, verdict.window)).collect();

@@ -5,6 +5,7 @@
 
 use crate::metric::confusion::Confusion;
 use crate::metric::eer::equal_error_rate_of;
+use crate::phase::pseudo_label::is_flagged;
 use alfred_synth::random::Random;
 
 /// Halvings of the validation videos.
@@ -41,7 +42,7 @@ pub fn by_clip(judged: &Judged<'_>, fixed: Option<f64>) -> Vec<Confusion> {
             let Some(threshold) = fixed.or_else(|| threshold_of(judged, &in_first, !judged_half)) else { continue };
             for ((&score, &truth), &clip) in judged.scores.iter().zip(judged.is_anomalous).zip(judged.clip) {
                 if in_first.get(clip as usize) == Some(&judged_half) {
-                    out[clip as usize].add(truth, !(score < threshold));
+                    out[clip as usize].add(truth, is_flagged(score, threshold));
                 }
             }
         }

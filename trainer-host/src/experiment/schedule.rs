@@ -117,7 +117,7 @@ fn in_parallel<T: Sync, R: Send>(jobs: usize, items: &[T], work: impl Fn(&T) -> 
 
 fn progress_bar(settings: &Settings) -> ProgressBar {
     let length = |methodology: &&Methodology| if methodology.recipe.all_at_once { 1 } else { settings.slices as u64 };
-    let steps = settings.methodologies.iter().map(|methodology| length(methodology)).sum::<u64>();
+    let steps = settings.methodologies.iter().map(length).sum::<u64>();
     let bar = ProgressBar::new(steps * settings.seeds * (settings.cameras.len() * settings.models.len()) as u64);
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} iterations, {elapsed} gone, {eta} left, {msg}") {
         bar.set_style(style);

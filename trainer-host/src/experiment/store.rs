@@ -9,6 +9,9 @@ use crate::train::checkpoint::replace;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// A chain's state, and the weights that it goes on with; none once it is finished.
+pub type Kept = (ChainState, Option<Vec<u8>>);
+
 /// Where a cell's chain is kept.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -39,7 +42,7 @@ impl Place {
     ///
     /// # Errors
     /// [`HostError`] when a file is unreadable or not of this build.
-    pub fn load(&self, length: usize) -> Result<Option<(ChainState, Option<Vec<u8>>)>, HostError> {
+    pub fn load(&self, length: usize) -> Result<Option<Kept>, HostError> {
         let path = self.state();
         if !path.is_file() {
             return Ok(None);

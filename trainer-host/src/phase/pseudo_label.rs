@@ -1,12 +1,18 @@
 //! Pseudo-labels: normal or anomalous by comparing a score with the threshold in force.
 
+/// Whether a score reaches the threshold. NaN does: a person has to look at what a model cannot judge.
+#[must_use]
+pub const fn is_flagged(score: f64, threshold: f64) -> bool {
+    score >= threshold || score.is_nan()
+}
+
 /// Numbers of the windows whose score reaches the threshold, and of those below, each rising. A score that is NaN counts as flagged: a
 /// person has to look at what a model cannot judge, and it must not train.
 #[must_use]
 pub fn split(scores: &[f64], threshold: f64) -> PseudoLabels {
     let (mut flagged, mut normal) = (Vec::new(), Vec::new());
     for (window, &score) in scores.iter().enumerate() {
-        if score < threshold { normal.push(window as u32) } else { flagged.push(window as u32) }
+        if is_flagged(score, threshold) { flagged.push(window as u32) } else { normal.push(window as u32) }
     }
     PseudoLabels { flagged, normal }
 }
