@@ -94,5 +94,6 @@ fuzz_tests! {
     huvad: targets::huvad::run,
     frame_mask: targets::frame_mask::run,
     link_message: targets::link_message::run,
+    bundle: targets::bundle::run,
     config: config::run,
 }

@@ -15,6 +15,8 @@ pub mod report;
 
 pub mod evaluate;
 
+pub mod verdict_head;
+
 pub mod synth_command;
 
 pub mod train_command;

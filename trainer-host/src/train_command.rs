@@ -3,7 +3,7 @@
 use crate::dataset::layout::{Split, clips, read_events};
 use crate::dataset::windows::read_clips;
 use crate::error::HostError;
-use crate::evaluate::{PREPROCESSING_SQUARE, evaluate, pixel_scale, read_weights, to_json};
+use crate::evaluate::{Evaluation, FileModel, PREPROCESSING_SQUARE, Settings, evaluate_model, pixel_scale, read_weights, to_json};
 use crate::train::checkpoint::{replace, to_bytes};
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, TrainReport, train};
@@ -13,6 +13,7 @@ use alfred_core::normalise::PixelScale;
 use alfred_core::track_window::WindowPolicy;
 use alfred_models::stg_nf::parameters::StgNfShape;
 use alfred_models::stg_nf::weights_file::StgNfWeights;
+use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -117,15 +118,16 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let report = train(&mut trainer, &set, validation.as_ref(), &plan)?;
     let mut metadata = metadata(&trainer, &preprocessing);
     let weights = StgNfWeights { parameters: *trainer.parameters(), metadata: weights_metadata(&preprocessing) };
-    let evaluation = match evaluate(&weights, &arguments.data) {
+    let model = FileModel::of(Weights::StgNf(Box::new(weights)), &arguments.out)?;
+    let evaluation = match evaluate_model(&model, &arguments.data, &Settings::default()) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
             eprintln!("alfred-host: the weights get no threshold: {reason}");
             None
         }
     };
-    if let Some(evaluation) = &evaluation {
-        metadata.insert("threshold".into(), format!("{:?}", evaluation.device_eer.threshold as f32));
+    if let Some(device) = evaluation.as_ref().and_then(|evaluation| evaluation.device.as_ref()) {
+        metadata.insert("threshold".into(), format!("{:?}", device.figures.eer_threshold.value as f32));
         metadata.insert(
             "threshold_rule".into(),
             "EER on the frame scores of the data set's test split as a device decides them: live windows, default causal smoothing".into(),
@@ -138,7 +140,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
         let evaluation = evaluation.as_ref().map(to_json);
         println!("{}", json!({"windows": set.len(), "training": report_json(&report), "test": evaluation}));
     } else {
-        print(&report, set.len(), evaluation.as_ref().map(|e| (e.window_auc.value, e.frame_auc.value)));
+        print(&report, set.len(), evaluation.as_ref());
     }
     Ok(())
 }
@@ -216,10 +218,13 @@ fn report_json(report: &TrainReport) -> serde_json::Value {
     })
 }
 
-fn print(report: &TrainReport, windows: usize, auc: Option<(f64, f64)>) {
+fn print(report: &TrainReport, windows: usize, evaluation: Option<&Evaluation>) {
     let speed = report.samples as f64 / report.seconds;
     println!("{windows} windows, {} epochs, {} steps, loss {:.4}, {speed:.0} samples/s", report.epochs, report.steps, report.loss);
-    if let Some((window, frame)) = auc {
-        println!("test split: window AUC-ROC {:.1} %, frame AUC-ROC {:.1} %", 100.0 * window, 100.0 * frame);
+    if let Some(evaluation) = evaluation {
+        println!("test split: window AUC-ROC {}", evaluation.window.auc_roc);
+        if let Some(paper) = &evaluation.paper {
+            println!("test split: frame AUC-ROC {}", paper.figures.auc_roc);
+        }
     }
 }

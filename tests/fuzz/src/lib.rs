@@ -19,6 +19,8 @@ pub mod pipeline;
 
 pub mod link_message;
 
+pub mod bundle;
+
 mod bytes;
 
 #[path = "../../../runtime/core/tests/common/mod.rs"]
