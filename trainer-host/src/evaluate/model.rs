@@ -3,7 +3,7 @@
 use crate::error::HostError;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
-use alfred_models::ga_vae::scorer::GaVaeScorer;
+use alfred_models::ga_vae::scorer::{HeapScorer as GaVaeScorer, Lane as GaVaeLane};
 use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
 use alfred_models::stg_nf::scorer::{Lane as StgNfLane, StgNfScorer};
@@ -122,9 +122,9 @@ impl Model for FileModel {
 
     fn scorer(&self, lane: Lane) -> Result<Box<dyn Scorer + '_>, HostError> {
         let fault = |fault: &dyn std::fmt::Display| HostError::data(&self.path, "weights", fault);
-        let (stg_nf, sparta) = match lane {
-            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact),
-            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast),
+        let (stg_nf, sparta, ga_vae) = match lane {
+            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact, GaVaeLane::Exact),
+            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast, GaVaeLane::Fast),
         };
         Ok(match &self.weights {
             Weights::StgNf(weights) => {
@@ -134,7 +134,7 @@ impl Model for FileModel {
                 Form::Published => Box::new(SpartaScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
                 Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, sparta).map_err(|error| fault(&error))?),
             },
-            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
+            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, ga_vae).map_err(|error| fault(&error))?),
         })
     }
 }
