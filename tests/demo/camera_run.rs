@@ -8,7 +8,8 @@ use alfred_runtime::replay::HeapMemory;
 use alfred_synth::camera::CameraSpec;
 use alfred_synth::director::Events;
 use alfred_synth::scene::{Scene, SceneFrame};
-use alfred_trainer_host::eer::equal_error_rate;
+use alfred_trainer_host::metric::confusion::Confusion;
+use alfred_trainer_host::metric::eer::equal_error_rate_of;
 use alfred_wire::pose_message::{MESSAGE_BYTES_MAX, encode};
 use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
@@ -40,40 +41,6 @@ pub(crate) struct CameraRun<'d> {
     pub(crate) bar: ProgressBar,
 }
 
-/// Decisions against the truth.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rates {
-    true_positives: u64,
-    false_positives: u64,
-    true_negatives: u64,
-    false_negatives: u64,
-}
-
-impl Rates {
-    fn add(&mut self, is_flagged: bool, is_anomalous: bool) {
-        *match (is_flagged, is_anomalous) {
-            (true, true) => &mut self.true_positives,
-            (true, false) => &mut self.false_positives,
-            (false, false) => &mut self.true_negatives,
-            (false, true) => &mut self.false_negatives,
-        } += 1;
-    }
-
-    pub(crate) fn fnr_percent(&self) -> f64 {
-        100.0 * self.false_negatives as f64 / (self.false_negatives + self.true_positives).max(1) as f64
-    }
-
-    pub(crate) fn fpr_percent(&self) -> f64 {
-        100.0 * self.false_positives as f64 / (self.false_positives + self.true_negatives).max(1) as f64
-    }
-
-    /// Error Balance Index: 2 (1-FPR)(1-FNR) / ((1-FPR) + (1-FNR)), in percent; 0 where both rates are 1.
-    pub(crate) fn ebi_percent(&self) -> f64 {
-        let (specificity, recall) = (100.0 - self.fpr_percent(), 100.0 - self.fnr_percent());
-        if specificity + recall > 0.0 { 2.0 * specificity * recall / (specificity + recall) } else { 0.0 }
-    }
-}
-
 /// What came of one camera.
 pub(crate) struct CameraReport {
     pub(crate) name: String,
@@ -88,9 +55,9 @@ pub(crate) struct CameraReport {
     pub(crate) latency_p50_us: f64,
     pub(crate) latency_p99_us: f64,
     /// With the threshold that came with the weights.
-    pub(crate) source: Rates,
+    pub(crate) source: Confusion,
     /// With the camera's own EER threshold.
-    pub(crate) camera: Rates,
+    pub(crate) camera: Confusion,
 }
 
 impl CameraRun<'_> {
@@ -139,9 +106,8 @@ impl CameraRun<'_> {
             self.bar.inc(1);
         }
         pipeline.finish(&mut smoothed);
-        let mut samples: Vec<(f64, bool)> =
-            smoothed.0.iter().zip(&truth).filter_map(|(score, anomalous)| score.map(|score| (score, *anomalous))).collect();
-        let camera = equal_error_rate(&mut samples).ok_or("the warm-up phase saw one class only: use another --seed")?.threshold;
+        let samples = smoothed.0.iter().zip(&truth).filter_map(|(score, anomalous)| score.map(|score| (score, *anomalous)));
+        let camera = equal_error_rate_of(samples).map_err(|fault| format!("warm-up phase: {fault}, or use another --seed"))?.threshold;
         Ok(Thresholds { source: f64::from(source), camera })
     }
 
@@ -224,14 +190,14 @@ fn connected(path: &Path) -> Result<OwnedFd, String> {
 /// Compares what the process wrote with the truth.
 fn report(name: &str, messages: &[Value], truth: &[(u64, bool)], source_threshold: f64) -> Result<CameraReport, String> {
     let of = |kind: &'static str| messages.iter().filter_map(move |message| message.get(kind));
-    let (mut source, mut camera) = (Rates::default(), Rates::default());
+    let (mut source, mut camera) = (Confusion::default(), Confusion::default());
     let truth: std::collections::BTreeMap<u64, bool> = truth.iter().copied().collect();
     for frame in of("frame") {
         let number = frame["frame"].as_u64().ok_or("a frame without a number")?;
         let Some(&anomalous) = truth.get(&number) else { continue };
         let smoothed = frame["smoothed"].as_f64();
-        source.add(smoothed.is_some_and(|score| score >= source_threshold), anomalous);
-        camera.add(frame["anomalous"].as_bool().unwrap_or(false), anomalous);
+        source.add(anomalous, smoothed.is_some_and(|score| score >= source_threshold));
+        camera.add(anomalous, frame["anomalous"].as_bool().unwrap_or(false));
     }
     let stats = of("stats").next_back().ok_or("alfred-edge wrote no health figures")?;
     let count = |value: &Value| value.as_u64().unwrap_or(0);

@@ -6,6 +6,7 @@
 
 mod camera_run;
 
+use alfred_trainer_host::metric::confusion::Confusion;
 use camera_run::{CameraReport, CameraRun};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -93,8 +94,8 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             "segments": total(|report| report.segments),
             "segments_lost": total(|report| report.segments_lost),
             "allocations": total(|report| report.allocations),
-            "ebi_source": by_camera(|report| report.source.ebi_percent()),
-            "ebi_camera_threshold": by_camera(|report| report.camera.ebi_percent()),
+            "ebi_source": by_camera(|report| percent(report.source.ebi())),
+            "ebi_camera_threshold": by_camera(|report| percent(report.camera.ebi())),
             "seconds": started.elapsed().as_secs(),
         })
     );
@@ -123,6 +124,11 @@ fn weights() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/stg_nf_synthetic/weights.safetensors")
 }
 
+/// In percent; NaN (null in JSON) when the demo was too short to hold both classes.
+fn percent(share: Option<f64>) -> f64 {
+    share.map_or(f64::NAN, |share| 100.0 * share)
+}
+
 fn print_table(reports: &[CameraReport]) {
     println!(
         "\n{:8}{:>8}{:>9}{:>8}{:>9}{:>10} |{:>29} |{:>29} |{:>10}{:>10}{:>8}{:>11}",
@@ -140,8 +146,10 @@ fn print_table(reports: &[CameraReport]) {
         "RSS MiB"
     );
     for report in reports {
-        let rates =
-            |rates: &camera_run::Rates| format!("{:>10.1} {:>8.1} {:>8.1}", rates.fnr_percent(), rates.fpr_percent(), rates.ebi_percent());
+        let rates = |counts: &Confusion| {
+            let [fnr, fpr, ebi] = [counts.false_negative_rate(), counts.false_positive_rate(), counts.ebi()].map(percent);
+            format!("{fnr:>10.1} {fpr:>8.1} {ebi:>8.1}")
+        };
         println!(
             "{:8}{:>8}{:>9}{:>8}{:>9}{:>10} |{:>29} |{:>29} |{:>10.0}{:>10.0}{:>8}{:>11.1}",
             report.name,

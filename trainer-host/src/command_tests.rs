@@ -1,8 +1,9 @@
 //! The commands from end to end on a tiny data set: synth, train, evaluate; twice, bit by bit.
 
 use crate::dataset::layout::{Split, clips, read_events, read_mask};
-use crate::evaluate::{evaluate, read_weights};
+use crate::evaluate::{FileModel, Settings, evaluate_model, read_weights};
 use crate::{synth_command, train_command};
+use alfred_models::weights::Weights;
 use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,9 +72,14 @@ fn synth_train_and_evaluate_repeat_bit_by_bit() {
     assert_eq!(fs::read(&one).expect("weights"), fs::read(&two).expect("weights"));
     let weights = read_weights(&one).expect("weights of the devices' reader");
     assert!(weights.metadata.threshold.is_some());
-    let evaluation = evaluate(&weights, &first).expect("evaluates");
+    let evaluation = evaluate_model(
+        &FileModel::of(Weights::StgNf(Box::new(weights)), Path::new("weights")).expect("a model"),
+        &first,
+        &Settings::default(),
+    )
+    .expect("evaluates");
     assert_eq!((evaluation.frames, evaluation.clips), (900, 3));
-    assert!((0.0..=1.0).contains(&evaluation.frame_auc.value));
+    assert!((0.0..=1.0).contains(&evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value));
 }
 
 #[test]
@@ -107,6 +113,15 @@ fn shipped_weights_rank_anomalies_above_normal_behaviour() {
     let folder = scratch.0.to_str().expect("text");
     let words = ["", "--out", folder, "--seed", "77", "--clips", "1", "--test-clips", "9", "--frames", "600"];
     synth_command::run(&Synth::parse_from(words).arguments).expect("writes a data set");
-    let evaluation = evaluate(&weights, &scratch.0).expect("evaluates");
-    assert!(evaluation.frame_auc.value > 0.65, "frame AUC-ROC {}", evaluation.frame_auc.value);
+    let evaluation = evaluate_model(
+        &FileModel::of(Weights::StgNf(Box::new(weights)), Path::new("weights")).expect("a model"),
+        &scratch.0,
+        &Settings::default(),
+    )
+    .expect("evaluates");
+    assert!(
+        evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value > 0.65,
+        "frame AUC-ROC {}",
+        evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value
+    );
 }

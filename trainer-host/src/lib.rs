@@ -7,9 +7,21 @@ pub mod dataset;
 
 pub mod train;
 
-pub mod eer;
+pub mod metric;
+
+pub mod threshold;
+
+pub mod report;
 
 pub mod evaluate;
+
+pub mod verdict_head;
+
+pub mod phase;
+
+pub mod query;
+
+pub mod experiment;
 
 pub mod synth_command;
 

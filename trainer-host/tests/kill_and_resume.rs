@@ -33,7 +33,7 @@ fn train(data: &Path, out: &Path, resume: bool) -> Command {
 /// Kills as `kill -9` does once the checkpoint says that an epoch is half done.
 fn kill_within_an_epoch(mut child: Child, checkpoint: &Path) {
     let started = Instant::now();
-    while !steps_in_epoch(checkpoint).is_some_and(|steps| steps > 2) {
+    while steps_in_epoch(checkpoint).is_none_or(|steps| steps <= 2) {
         assert!(started.elapsed() < PATIENCE, "no checkpoint within an epoch");
         assert!(child.try_wait().expect("its state").is_none(), "training ended before it could be killed");
         std::thread::sleep(Duration::from_millis(1));

@@ -28,6 +28,12 @@ impl DecisionRule {
         self.threshold
     }
 
+    /// How far below the threshold an anomaly lasts.
+    #[must_use]
+    pub const fn exit_margin(&self) -> f32 {
+        self.exit_margin
+    }
+
     /// The next state. No score is not anomalous: what nobody scored, nobody flags.
     #[must_use]
     pub fn decide(&self, was_anomalous: bool, score: Option<AnomalyScore>) -> bool {

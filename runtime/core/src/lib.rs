@@ -4,6 +4,8 @@
 //!
 //! pose frame → track windows → normalise → score → frame score → smoothing → decision → event / segment
 //!
+//! A camera's [`verdict_head`], if it has one, refines scores: it stands behind the scorer and looks like one.
+//!
 //! No heap, no I/O, no clock, no threads: frames, time and memory come in as arguments. Every capacity is a constant in
 //! [`limits`], every loss a counter in [`counters`]. Anomaly is the positive class: a higher score is more anomalous.
 #![no_std]
@@ -20,6 +22,8 @@ pub mod track_window;
 pub mod normalise;
 
 pub mod scorer;
+
+pub mod verdict_head;
 
 pub mod score_ring;
 

@@ -228,6 +228,12 @@ impl<'m> Pipeline<'m> {
         &self.counters
     }
 
+    /// Decides by another rule from the next decision on: a new model has its own threshold. Frames that are scored but not decided yet
+    /// (at most [`Pipeline::delay_frames`]) keep the scores of the model that scored them.
+    pub fn set_decision(&mut self, rule: DecisionRule) {
+        self.config.decision = Some(rule);
+    }
+
     /// Takes one frame through every stage. `scorer` must be the one whose window length was given to [`Pipeline::new`].
     pub fn step<S: Scorer + ?Sized, K: Sink + ?Sized>(&mut self, frame: &PoseFrame, scorer: &mut S, sink: &mut K) -> Admission {
         let admission = self.admit(frame, sink);

@@ -101,6 +101,12 @@ impl CausalKernel {
         self.back
     }
 
+    /// The weight of each frame, the farthest one back first; not divided by their sum.
+    #[must_use]
+    pub fn weights(&self) -> &[f64] {
+        &self.weights[..self.back + 1 + self.ahead]
+    }
+
     /// The smoothed score of `frame`: the weighted mean of the scores around it. `None` when frames with a score carry less than
     /// [`COVERAGE_MIN`] of the kernel's weight.
     #[must_use]

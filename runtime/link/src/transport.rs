@@ -202,7 +202,7 @@ impl Transport {
             None => (&self.socket).read(&mut self.incoming[self.filled..needed]),
         };
         match read {
-            Ok(0) if self.tls.is_none() => return Err(self.ended()),
+            Ok(0) if self.tls.is_none() => Err(self.ended()),
             Ok(count) => {
                 if self.tls.is_none() {
                     self.filled += count;

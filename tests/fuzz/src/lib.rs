@@ -9,6 +9,8 @@ pub mod pose_message;
 
 pub mod pose_file;
 
+pub mod huvad;
+
 pub mod frame_mask;
 
 pub mod weights_file;
@@ -16,6 +18,8 @@ pub mod weights_file;
 pub mod pipeline;
 
 pub mod link_message;
+
+pub mod bundle;
 
 mod bytes;
 

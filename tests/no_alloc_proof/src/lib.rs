@@ -1,4 +1,5 @@
-//! The device's data path in a program that has no heap: both message forms in, every stage, native scorer, output messages.
+//! The device's data path in a program that has no heap: both message forms in, every stage, native scorer with verdict head, output
+//! messages.
 //!
 //! No `std`, no `#[global_allocator]`: if anything below named `alloc`, this would not build ("no global memory allocator found"). The
 //! entry point is exported, so that the calls are really compiled and not only type-checked. `tests/no_alloc.rs` builds it.
@@ -23,6 +24,7 @@ use alfred_core::smoothing::CausalKernel;
 use alfred_core::track_table::TrackSlot;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs, Threshold};
+use alfred_core::verdict_head::{HeadedScorer, VerdictHead};
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape};
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
@@ -89,7 +91,8 @@ pub unsafe extern "C" fn alfred_no_alloc_proof(message: *const u8, length: usize
 }
 
 fn run(message: &[u8], memory: &mut Memory) -> Option<usize> {
-    let mut scorer = StgNfScorer::new(&StgNfParameters::zero(StgNfShape::new(FRAMES).ok()?), &Adjacency::published(), Lane::Fast).ok()?;
+    let scorer = StgNfScorer::new(&StgNfParameters::zero(StgNfShape::new(FRAMES).ok()?), &Adjacency::published(), Lane::Fast).ok()?;
+    let mut scorer = HeadedScorer::new(scorer, VerdictHead::from_bytes(message).ok());
     let config = PipelineConfig {
         window: WindowPolicy::live(FRAMES),
         scale: PixelScale::SQUARE,

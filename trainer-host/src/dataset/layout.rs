@@ -7,7 +7,7 @@ use crate::error::HostError;
 use alfred_clips::frame_mask;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// End of the name of a clip's pose file.
 pub const POSE_SUFFIX: &str = "_alphapose_tracked_person.json";
@@ -67,9 +67,21 @@ pub fn read_events(data: &Path) -> Result<Option<Events>, HostError> {
 /// # Errors
 /// [`HostError`] when the folder cannot be read or holds no clip.
 pub fn clips(data: &Path, split: Split) -> Result<Vec<ClipFiles>, HostError> {
+    clips_of(data, None, split)
+}
+
+/// The clips of a domain's split, by name: `json/DOMAIN/SPLIT`. Without a domain `source` where there is one, else the whole of `json/`.
+///
+/// # Errors
+/// [`HostError`] when there is no such domain, or its folder cannot be read or holds no clip.
+pub fn clips_of(data: &Path, domain: Option<&str>, split: Split) -> Result<Vec<ClipFiles>, HostError> {
     let json = data.join("json");
     let source = json.join("source");
-    let base = if source.is_dir() { source } else { json.clone() };
+    let base = match domain {
+        Some(domain) => domain_folder(&json, domain)?,
+        None if source.is_dir() => source,
+        None => json.clone(),
+    };
     let folder = base.join(split.name());
     let mut found = Vec::new();
     collect(&folder, &mut found)?;
@@ -89,6 +101,25 @@ pub fn clips(data: &Path, split: Split) -> Result<Vec<ClipFiles>, HostError> {
         return Err(HostError::data(&folder, "no clip", format!("put files named CC_VVVV{POSE_SUFFIX} there, or run alfred-host synth")));
     }
     Ok(out)
+}
+
+/// `json/DOMAIN`, for a name that is a folder there and nothing else.
+fn domain_folder(json: &Path, domain: &str) -> Result<PathBuf, HostError> {
+    let mut parts = Path::new(domain).components();
+    let is_name = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    let folder = json.join(domain);
+    if is_name && folder.is_dir() {
+        return Ok(folder);
+    }
+    let mut there: Vec<String> = Vec::new();
+    for entry in fs::read_dir(json).map_err(HostError::file(json))? {
+        let entry = entry.map_err(HostError::file(json))?;
+        if entry.path().is_dir() {
+            there.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    there.sort();
+    Err(HostError::data(json, format!("no domain {domain:?}"), format!("name one of {}", there.join(", "))))
 }
 
 fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), HostError> {
