@@ -4,4 +4,11 @@ pub mod alphapose;
 
 pub mod layout;
 
+pub mod published_layout;
+
+pub mod sound;
+
 pub mod windows;
+
+#[cfg(test)]
+mod published_layout_tests;
