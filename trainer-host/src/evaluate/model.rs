@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub const PREPROCESSING_SQUARE: &str = "openpose18-square-pixels";
 
 /// Frames from the middle of SPARTA's window of 48 to the frame that its score belongs to: the middle of the predicted half, frame 36.
-const SPARTA_SHIFT_FRAMES: u64 = 12;
+pub const SPARTA_SHIFT_FRAMES: u64 = 12;
 
 /// Which arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
