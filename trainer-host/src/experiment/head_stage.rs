@@ -13,8 +13,9 @@ use alfred_core::verdict_head::{Features, VerdictHead, features};
 use alfred_synth::random::Random;
 use std::collections::BTreeSet;
 
-/// Pseudo-normal windows that a head learns from at most.
-const PSEUDO_NORMALS_MAX: usize = 3000;
+/// Pseudo-normal windows that a head learns from at most. Few: confirmed false positives are sure to be normal, while pseudo-normals hide the missed
+/// anomalies (12,000 of them instead of 600 cost 2 points of held-out EBI on the benchmark).
+const PSEUDO_NORMALS_MAX: usize = 600;
 /// More clips than any slice has, so that groups of different slices differ.
 const CLIPS_PER_SLICE_MAX: u32 = 1 << 16;
 
