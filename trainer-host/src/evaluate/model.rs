@@ -5,7 +5,7 @@ use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
 use alfred_models::ga_vae::scorer::GaVaeScorer;
 use alfred_models::sparta::parameters::Form;
-use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
+use alfred_models::sparta::scorer::{Lane as WideLane, SpartaScorer};
 use alfred_models::stg_nf::scorer::{Lane as StgNfLane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self as stg_nf_file, StgNfWeights};
 use alfred_models::weights::{self, Weights};
@@ -110,19 +110,19 @@ impl Model for FileModel {
 
     fn scorer(&self, lane: Lane) -> Result<Box<dyn Scorer + '_>, HostError> {
         let fault = |fault: &dyn std::fmt::Display| HostError::data(&self.path, "weights", fault);
-        let (stg_nf, sparta) = match lane {
-            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact),
-            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast),
+        let (stg_nf, wide) = match lane {
+            Lane::Exact => (StgNfLane::Exact, WideLane::Exact),
+            Lane::Fast => (StgNfLane::Fast, WideLane::Fast),
         };
         Ok(match &self.weights {
             Weights::StgNf(weights) => {
                 Box::new(StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), stg_nf).map_err(|error| fault(&error))?)
             }
             Weights::Sparta(weights) => match weights.metadata.form {
-                Form::Published => Box::new(SpartaScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
-                Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, sparta).map_err(|error| fault(&error))?),
+                Form::Published => Box::new(SpartaScorer::new(&weights.parameters, wide).map_err(|error| fault(&error))?),
+                Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, wide).map_err(|error| fault(&error))?),
             },
-            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
+            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, wide).map_err(|error| fault(&error))?),
         })
     }
 }
