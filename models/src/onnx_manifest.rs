@@ -6,23 +6,9 @@
 //! (B, S, 72) with an output `score` are SPARTA. Everything else is refused with the key to declare.
 
 use crate::input_layout::InputLayout;
+pub use crate::onnx_keys::*;
 use crate::score_rule::{ScoreRule, ScoreSign, TensorName};
 use alfred_core::limits::BATCH_WINDOWS_MAX;
-
-/// Key: name of the architecture, free text.
-pub const KEY_ARCHITECTURE: &str = "alfred.architecture";
-/// Key: [`InputLayout`].
-pub const KEY_INPUT_LAYOUT: &str = "alfred.input_layout";
-/// Key: [`ScoreRule`].
-pub const KEY_SCORE_RULE: &str = "alfred.score_rule";
-/// Key: detections per window, must agree with the input's shape.
-pub const KEY_WINDOW_FRAMES: &str = "alfred.window_frames";
-/// Key: frame of a window, counted from its first one, that the score belongs to; the middle unless SPARTA's tokens go in.
-pub const KEY_SCORE_FRAME: &str = "alfred.score_frame";
-/// Key: decision threshold on the score, a finite number.
-pub const KEY_THRESHOLD: &str = "alfred.threshold";
-/// Key: name of the preprocessing that the weights were trained with, free text; the data path compares it with its own.
-pub const KEY_PREPROCESSING: &str = "alfred.preprocessing";
 
 /// Longest free text of a declaration, bytes.
 const TEXT_BYTES_MAX: usize = 256;
