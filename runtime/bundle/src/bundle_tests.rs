@@ -133,7 +133,7 @@ fn a_right_signature_does_not_excuse_wrong_contents() {
     assert_eq!(resigned(|bytes| bytes[144] = 3), Err(ErrorCode::BundleMalformed), "a shorter head");
     let head_at = 4068 - SIGNATURE_BYTES - HEAD_BYTES;
     assert_eq!(resigned(|bytes| bytes[head_at] = 9), Err(ErrorCode::BundleMalformed), "an unknown head");
-    assert_eq!(resigned(|bytes| bytes[head_at + 134] ^= 0x40), Err(ErrorCode::BundleSelfTest), "another head");
+    assert_eq!(resigned(|bytes| bytes[head_at + 14] ^= 0x10), Err(ErrorCode::BundleSelfTest), "another head");
 }
 
 #[test]
