@@ -25,5 +25,7 @@ pub mod import;
 
 pub mod export;
 
+pub mod bundle_command;
+
 #[cfg(test)]
 mod command_tests;

@@ -1,5 +1,6 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
+use alfred_trainer_host::bundle_command::{self, BundleArguments};
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
 use alfred_trainer_host::export::command::{self as export_command, ExportArguments};
@@ -29,6 +30,8 @@ enum Command {
     Import(ImportArguments),
     /// Writes weights as ONNX or plain safetensors.
     Export(ExportArguments),
+    /// Makes keys; builds, shows and verifies the signed bundles that devices take.
+    Bundle(BundleArguments),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +51,6 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Import(arguments) => import_command::run(arguments),
         Command::Export(arguments) => export_command::run(arguments),
+        Command::Bundle(arguments) => bundle_command::run(arguments),
     }
 }

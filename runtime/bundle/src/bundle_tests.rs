@@ -1,7 +1,7 @@
 //! What is built is read back; whatever is wrong is refused with its own code; no bit may change.
 
 use crate::collapse::collapse;
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{fingerprint, of_defaults};
 use crate::format::{BUNDLE_BYTES_MAX, Bundle, ErrorRate, HEADER_BYTES, QUANTILES, SIGNATURE_BYTES, read};
 use crate::signature::{PublicKey, SecretKey, check, key_from_hex, sign};
 use crate::test_kit::{admission, built, bundle, key, parameters};
@@ -197,6 +197,7 @@ fn the_fingerprint_depends_on_what_scores_depend_on_and_on_nothing_else() {
         original, 7_285_415_632_387_904_259,
         "the fingerprint of the default settings has changed: every bundle out there would be refused"
     );
+    assert_eq!(of_defaults(24, &PixelScale::SQUARE), Some(original));
     let changed = |change: fn(&mut PipelineConfig)| {
         let mut config = config.clone();
         change(&mut config);
