@@ -1,31 +1,22 @@
 //! `alfred-host train`: from a data set to a weight file.
 
-use crate::dataset::layout::{Split, clips, read_events};
-use crate::dataset::windows::read_clips;
+use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
+use crate::dataset::windows::read_clips_at;
 use crate::error::HostError;
-use crate::evaluate::{Evaluation, FileModel, PREPROCESSING_SQUARE, Settings, evaluate_model, pixel_scale, read_weights, to_json};
-use crate::train::checkpoint::{replace, to_bytes};
+use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
+use crate::evaluate::{Evaluation, FileModel, Model, PREPROCESSING_SQUARE, Settings, evaluate_model, to_json};
+use crate::train::architecture::{Architecture, Backend, TrainerOptions, trainer_of, write_weights};
+use crate::train::checkpoint::{Metadata, replace};
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, TrainReport, train};
-use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
 use alfred_core::normalise::PixelScale;
 use alfred_core::track_window::WindowPolicy;
-use alfred_models::stg_nf::parameters::StgNfShape;
-use alfred_models::stg_nf::weights_file::StgNfWeights;
-use alfred_models::weights::Weights;
-use alfred_synth::random::Random;
+use alfred_models::sparta::parameters::Form;
+use alfred_models::weights;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Architectures that can be trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Architecture {
-    /// STG-NF with the hand-derived CPU step.
-    StgNf,
-}
 
 /// Courses of the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,6 +27,15 @@ pub enum ScheduleName {
     Exponential,
     /// Half a cosine down to a hundredth.
     Cosine,
+}
+
+/// Over what SPARTA's attention runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FormName {
+    /// As the released weights: one key per token.
+    Published,
+    /// Over the tokens of a window.
+    Tokens,
 }
 
 /// Arguments of `alfred-host train`.
@@ -74,9 +74,18 @@ pub struct TrainArguments {
     /// Mean R of the prior.
     #[arg(long, default_value_t = 3.0)]
     pub prior_mean: f32,
+    /// Over what SPARTA's attention runs; fine-tuned weights keep theirs.
+    #[arg(long, value_enum, default_value = "tokens")]
+    pub form: FormName,
+    /// Share of values that training drops (SPARTA).
+    #[arg(long, default_value_t = 0.0)]
+    pub dropout: f64,
+    /// What computes the training step.
+    #[arg(long, value_enum, default_value = "hand")]
+    pub backend: Backend,
     /// Fine-tune these weights instead of starting anew.
-    #[arg(long)]
-    pub from: Option<PathBuf>,
+    #[arg(long, alias = "from")]
+    pub weights: Option<PathBuf>,
     /// End after so many minutes at the latest; the result then depends on the machine's speed.
     #[arg(long)]
     pub max_minutes: Option<f64>,
@@ -103,22 +112,25 @@ pub struct TrainArguments {
 /// # Errors
 /// [`HostError`] when an argument, the data or a weight file cannot be used.
 pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
-    let Architecture::StgNf = arguments.arch;
     check(arguments)?;
     let (mut trainer, scale, preprocessing) = start(arguments)?;
+    let trainer = trainer.as_mut();
     let policy = WindowPolicy { stride: arguments.stride, ..WindowPolicy::published(trainer.window_frames()) };
     let files = clips(&arguments.data, Split::Train)?;
     let held_out = |index: &usize| arguments.hold_out > 0 && index % arguments.hold_out == arguments.hold_out - 1;
     let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
     let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
     let events = read_events(&arguments.data)?;
-    let (set, _) = read_clips(&training, events.as_ref(), &policy, &scale)?;
-    let validation = if validation.is_empty() { None } else { Some(read_clips(&validation, events.as_ref(), &policy, &scale)?.0) };
+    // A window's label is that of the frame which its score belongs to.
+    let shift_frames = if arguments.arch == Architecture::Sparta { SPARTA_SHIFT_FRAMES } else { 0 };
+    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips_at(clips, events.as_ref(), &policy, &scale, shift_frames)?.0);
+    let set = read(&training)?;
+    let validation = if validation.is_empty() { None } else { Some(read(&validation)?) };
     let plan = plan(arguments);
-    let report = train(&mut trainer, &set, validation.as_ref(), &plan)?;
-    let mut metadata = metadata(&trainer, &preprocessing);
-    let weights = StgNfWeights { parameters: *trainer.parameters(), metadata: weights_metadata(&preprocessing) };
-    let model = FileModel::of(Weights::StgNf(Box::new(weights)), &arguments.out)?;
+    let report = train(trainer, &set, validation.as_ref(), &plan)?;
+    let mut metadata = Metadata::from([("preprocessing".to_owned(), preprocessing)]);
+    let weights = weights::read(&write_weights(trainer, &metadata)).map_err(|fault| HostError::data(&arguments.out, "weights", fault))?;
+    let model = FileModel::of(weights, &arguments.out)?;
     let evaluation = match evaluate_model(&model, &arguments.data, &Settings::default()) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
@@ -133,9 +145,9 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
             "EER on the frame scores of the data set's test split as a device decides them: live windows, default causal smoothing".into(),
         );
     }
-    replace(&arguments.out, &to_bytes(&trainer.weights(), &metadata))?;
+    replace(&arguments.out, &write_weights(trainer, &metadata))?;
     // What was written must be readable by the devices' own reader.
-    read_weights(&arguments.out)?;
+    FileModel::read(&arguments.out)?;
     if arguments.json {
         let evaluation = evaluation.as_ref().map(to_json);
         println!("{}", json!({"windows": set.len(), "training": report_json(&report), "test": evaluation}));
@@ -150,6 +162,7 @@ fn check(arguments: &TrainArguments) -> Result<(), HostError> {
     positive("--lr", arguments.lr.is_finite() && arguments.lr > 0.0)?;
     positive("--batch", (2..=1 << 16).contains(&arguments.batch))?;
     positive("--stride", arguments.stride > 0)?;
+    positive("--dropout", (0.0..=0.9).contains(&arguments.dropout))?;
     let seconds = arguments.checkpoint_seconds;
     if !(0.0..=1e6).contains(&seconds) {
         return Err(HostError::argument("--checkpoint-seconds", "give a number from 0 to 1000000"));
@@ -157,18 +170,23 @@ fn check(arguments: &TrainArguments) -> Result<(), HostError> {
     positive("--max-minutes", arguments.max_minutes.is_none_or(|minutes| minutes.is_finite() && minutes > 0.0))
 }
 
-fn start(arguments: &TrainArguments) -> Result<(StgNfTrainer, PixelScale, String), HostError> {
-    if let Some(path) = &arguments.from {
-        let weights = read_weights(path)?;
-        if !weights.metadata.adjacency().is_mean() {
-            return Err(HostError::data(path, "metadata max_hop", "only the published uniform adjacency (8 hops) can be trained"));
-        }
-        let preprocessing = weights.metadata.preprocessing.clone().unwrap_or_else(|| "openpose18-856x480".into());
-        return Ok((StgNfTrainer::from_parameters(weights.parameters), pixel_scale(&weights, path)?, preprocessing));
-    }
-    let shape = StgNfShape::new(arguments.frames).map_err(|fault| HostError::argument("--frames", fault))?;
-    let mut random = Random::new(arguments.seed);
-    Ok((StgNfTrainer::new(shape, arguments.prior_mean, &mut random), PixelScale::SQUARE, PREPROCESSING_SQUARE.into()))
+fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, String), HostError> {
+    let model = arguments.weights.as_deref().map(FileModel::read).transpose()?;
+    let options = TrainerOptions {
+        frames: arguments.frames,
+        prior_mean: arguments.prior_mean,
+        form: match arguments.form {
+            FormName::Published => Form::Published,
+            FormName::Tokens => Form::Tokens,
+        },
+        dropout: arguments.dropout,
+        backend: arguments.backend,
+    };
+    let trainer = trainer_of(arguments.arch, model.as_ref().map(FileModel::weights), &options, arguments.seed)?;
+    // What is fine-tuned keeps its preprocessing.
+    let scale = model.as_ref().map_or(PixelScale::SQUARE, Model::pixel_scale);
+    let name = PixelScale::PREPROCESSINGS.iter().find(|(_, known)| *known == scale).map_or(PREPROCESSING_SQUARE, |(name, _)| name);
+    Ok((trainer, scale, name.to_owned()))
 }
 
 fn plan(arguments: &TrainArguments) -> Plan {
@@ -191,24 +209,6 @@ fn plan(arguments: &TrainArguments) -> Plan {
         resume: arguments.resume,
         progress: true,
     }
-}
-
-fn weights_metadata(preprocessing: &str) -> alfred_models::stg_nf::weights_file::StgNfMetadata {
-    alfred_models::stg_nf::weights_file::StgNfMetadata { preprocessing: Some(preprocessing.into()), ..Default::default() }
-}
-
-fn metadata(trainer: &StgNfTrainer, preprocessing: &str) -> BTreeMap<String, String> {
-    let parameters = trainer.parameters();
-    let entry = |key: &str, value: String| (key.to_owned(), value);
-    BTreeMap::from([
-        entry("architecture", "stg-nf".into()),
-        entry("seg_len", parameters.shape.frames().to_string()),
-        entry("R", format!("{:?}", parameters.prior_mean)),
-        entry("K", "8".into()),
-        entry("adjacency", "uniform".into()),
-        entry("max_hop", "8".into()),
-        entry("preprocessing", preprocessing.into()),
-    ])
 }
 
 fn report_json(report: &TrainReport) -> serde_json::Value {

@@ -23,6 +23,14 @@ pub mod weights_file;
 
 pub mod skeleton;
 
+pub mod fold;
+
+mod product;
+
+mod fast;
+
+pub mod scorer;
+
 #[cfg(feature = "std")]
 pub mod reference;
 
@@ -37,3 +45,6 @@ mod reference_tests;
 
 #[cfg(all(test, feature = "std"))]
 mod weights_file_tests;
+
+#[cfg(all(test, feature = "std"))]
+mod parity_tests;

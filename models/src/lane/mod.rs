@@ -44,7 +44,7 @@ pub(crate) trait Lane: Copy {
     fn divide(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
     /// `one * other + term`, rounded once or twice.
     fn multiply_add(self, one: Self::Vector, other: Self::Vector, term: Self::Vector) -> Self::Vector;
-    /// The larger values; which one for NaN is not specified.
+    /// The larger values; NaN where `other` is NaN.
     fn max(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
     /// The square root, correctly rounded.
     fn square_root(self, value: Self::Vector) -> Self::Vector;
@@ -61,7 +61,8 @@ const ROUND_AND_BIAS: f32 = 12_583_039.0;
 /// `2^x` for `x <= 0`; below -126 it stays at 2^-126. Plain arithmetic: a lane that rounds twice gives the same bits everywhere.
 #[inline(always)]
 pub(crate) fn exp2_of_negative<L: Lane>(lane: L, x: L::Vector) -> L::Vector {
-    let x = lane.max(x, lane.splat(-126.0));
+    // In this order NaN stays.
+    let x = lane.max(lane.splat(-126.0), x);
     let biased = lane.add(x, lane.splat(ROUND_AND_BIAS));
     let rest = lane.subtract(x, lane.subtract(biased, lane.splat(ROUND_AND_BIAS)));
     let mut power = lane.splat(EXP2[6]);

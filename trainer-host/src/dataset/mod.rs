@@ -2,6 +2,8 @@
 
 pub mod alphapose;
 
+pub mod camera;
+
 pub mod layout;
 
 pub mod windows;

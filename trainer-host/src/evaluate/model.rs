@@ -3,6 +3,7 @@
 use crate::error::HostError;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
+use alfred_models::ga_vae::scorer::{HeapScorer as GaVaeScorer, Lane as GaVaeLane};
 use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
 use alfred_models::stg_nf::scorer::{Lane as StgNfLane, StgNfScorer};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub const PREPROCESSING_SQUARE: &str = "openpose18-square-pixels";
 
 /// Frames from the middle of SPARTA's window of 48 to the frame that its score belongs to: the middle of the predicted half, frame 36.
-const SPARTA_SHIFT_FRAMES: u64 = 12;
+pub const SPARTA_SHIFT_FRAMES: u64 = 12;
 
 /// Which arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -121,9 +122,9 @@ impl Model for FileModel {
 
     fn scorer(&self, lane: Lane) -> Result<Box<dyn Scorer + '_>, HostError> {
         let fault = |fault: &dyn std::fmt::Display| HostError::data(&self.path, "weights", fault);
-        let (stg_nf, sparta) = match lane {
-            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact),
-            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast),
+        let (stg_nf, sparta, ga_vae) = match lane {
+            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact, GaVaeLane::Exact),
+            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast, GaVaeLane::Fast),
         };
         Ok(match &self.weights {
             Weights::StgNf(weights) => {
@@ -133,7 +134,7 @@ impl Model for FileModel {
                 Form::Published => Box::new(SpartaScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
                 Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, sparta).map_err(|error| fault(&error))?),
             },
-            Weights::GaVae(_) => return Err(fault(&"this build has no scorer for GA-VAE")),
+            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, ga_vae).map_err(|error| fault(&error))?),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Evaluation of models that no file holds: it asks a model for nothing but the contract, and its figures are those of the scores.
 
 use super::events::{event_figures, found_events, frames_per_alarm};
-use super::model::{Lane, Model};
+use super::model::{FileModel, Lane, Model};
 use super::output::{to_json, to_text};
 use super::plots::write_plots;
 use super::scores::{GroupBy, Groups};
@@ -14,6 +14,12 @@ use crate::synth_command::{self, SynthArguments};
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::units::AnomalyScore;
+use alfred_models::ga_vae::weights_file::{GaVaeMetadata, GaVaeWeights};
+use alfred_models::sparta::parameters::Form;
+use alfred_models::sparta::weights_file::{SpartaMetadata, SpartaWeights};
+use alfred_models::stg_nf::weights_file::{StgNfMetadata, StgNfWeights};
+use alfred_models::weights::Weights;
+use alfred_models::{ga_vae, sparta, stg_nf};
 use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -154,6 +160,36 @@ fn domains_are_found_by_name_and_others_named() {
         assert!(fault.contains(part) && fault.lines().count() == 1, "{domain}: {fault}");
     }
     assert!(clips_of(Path::new("no/such/folder"), None, Split::Test).is_err());
+}
+
+/// All-zero weights of each architecture: no use as models, but whole files.
+#[test]
+fn weights_of_every_architecture_become_models() {
+    let shape = stg_nf::parameters::StgNfShape::new(24).expect("a valid length");
+    let width = ga_vae::shape::GaVaeShape::new(2).expect("a valid width");
+    let stg_nf = StgNfWeights {
+        parameters: stg_nf::parameters::StgNfParameters::zero(shape),
+        metadata: StgNfMetadata { preprocessing: Some("of another build".into()), ..Default::default() },
+    };
+    let fault = FileModel::of(Weights::StgNf(Box::new(stg_nf)), Path::new("weights")).expect_err("an unknown preprocessing").to_string();
+    assert!(fault.contains("of another build"), "{fault}");
+    let sparta = |form| {
+        let metadata = SpartaMetadata { form, ..Default::default() };
+        Weights::Sparta(SpartaWeights { parameters: sparta::weights_file::HeapParameters::zero(), metadata })
+    };
+    let ga_vae = GaVaeWeights { parameters: ga_vae::parameters::HeapParameters::zero(width), metadata: GaVaeMetadata::default() };
+    let cases = [
+        (sparta(Form::Published), 48, 12, PixelScale::PUBLISHED_SPARTA),
+        (sparta(Form::Tokens), 48, 12, PixelScale::PUBLISHED_SPARTA),
+        (Weights::GaVae(ga_vae), 24, 0, PixelScale::SQUARE),
+    ];
+    for (weights, frames, shift_frames, scale) in cases {
+        let model = FileModel::of(weights, Path::new("weights")).expect("a model");
+        assert_eq!((model.window_frames(), model.score_shift_frames(), model.pixel_scale()), (frames, shift_frames, scale));
+        for lane in [Lane::Exact, Lane::Fast] {
+            assert_eq!(model.scorer(lane).expect("a scorer").window_frames(), frames, "{}", model.architecture());
+        }
+    }
 }
 
 #[test]

@@ -11,31 +11,31 @@ use alfred_models::stg_nf::weights_file::read_path;
 use std::path::{Path, PathBuf};
 
 /// Both sides computed in f32: scores agree to this much, plus as much relatively.
-const NLL_TOLERANCE: f64 = 2e-4;
+pub(super) const NLL_TOLERANCE: f64 = 2e-4;
 /// L2 distance of all compared gradients, relative to their L2 norm; kernels before a normalisation apart (see below). PyTorch's f32 is
 /// the larger part of it: against f64 finite differences ours is off by less than 1e-6 (gradient_tests).
-const GRADIENT_TOLERANCE: f64 = 5e-5;
+pub(super) const GRADIENT_TOLERANCE: f64 = 5e-5;
 /// The same for kernels whose scale a normalisation cancels: PyTorch's own f32 error there is 2e-5 (ShanghaiTech) to 3e-4 (supervised)
 /// by f64 finite differences, ours 2e-6 to 5e-6.
-const CANCELLED_TOLERANCE: f64 = 5e-4;
+pub(super) const CANCELLED_TOLERANCE: f64 = 5e-4;
 /// Parameters after a step: a tenth of the step's length (5e-4); Adamax' first step has that length whatever the gradient's size, so
 /// float noise in a tiny gradient must not count, but its sign does.
-const AFTER_TOLERANCE: f64 = 5e-5;
+pub(super) const AFTER_TOLERANCE: f64 = 5e-5;
 /// Learning rate of the golden step.
-const LEARNING_RATE: f64 = 5e-4;
+pub(super) const LEARNING_RATE: f64 = 5e-4;
 
 /// Biases that a batch normalisation follows: their gradient is zero in exact arithmetic, and PyTorch's is float noise that
 /// Adamax blows up to full steps. They do not matter, so they are left alone here and not compared.
-fn has_zero_gradient(name: &str) -> bool {
+pub(super) fn has_zero_gradient(name: &str) -> bool {
     ["gcn.conv.bias", "tcn.2.bias", "residual.0.bias"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Kernels whose scale a batch normalisation cancels but for its epsilon: PyTorch gets their gradient as a small difference of large sums.
-fn is_cancelled(name: &str) -> bool {
+pub(super) fn is_cancelled(name: &str) -> bool {
     ["gcn.conv.weight", "residual.0.weight"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-fn golden() -> Option<PathBuf> {
+pub(super) fn golden() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden");
     if folder.is_dir() {
         return Some(folder);
@@ -44,7 +44,7 @@ fn golden() -> Option<PathBuf> {
     None
 }
 
-fn load(folder: &Path, model: &str) -> (StgNfTrainer, WindowSet, Vec<Item>, Tensors) {
+pub(super) fn load(folder: &Path, model: &str) -> (StgNfTrainer, WindowSet, Vec<Item>, Tensors) {
     let weights = read_path(&folder.join(format!("weights/stgnf_{model}.safetensors"))).expect("golden weights");
     let (_, tensors) = read(&folder.join(format!("vectors/stgnf_{model}_train.safetensors"))).expect("golden vectors");
     let frames = weights.parameters.shape.frames();

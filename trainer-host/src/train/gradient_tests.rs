@@ -26,7 +26,7 @@ pub(super) fn random_set(frames: usize, count: usize, random: &mut Random) -> Wi
     set
 }
 
-fn items(set: &WindowSet) -> Vec<Item> {
+pub(super) fn items(set: &WindowSet) -> Vec<Item> {
     (0..set.len() as u32).map(|window| Item { window, mirrored: window % 2 == 1 }).collect()
 }
 
@@ -44,7 +44,7 @@ fn batch_norm(values: &mut [f64], norm: &BatchNorm, channel: usize, nudge: (f64,
 
 /// Mean negative log-likelihood with batch statistics, joint by joint, straight from the description of the model. `nudge(flow, suffix,
 /// index)` is added to the parameter of that name.
-fn plain_loss(parameters: &StgNfParameters, set: &WindowSet, items: &[Item], nudge: &dyn Fn(usize, &str, usize) -> f64) -> f64 {
+pub(super) fn plain_loss(parameters: &StgNfParameters, set: &WindowSet, items: &[Item], nudge: &dyn Fn(usize, &str, usize) -> f64) -> f64 {
     let frames = parameters.shape.frames();
     let (taps, padding) = (parameters.shape.taps(), parameters.shape.padding());
     let size = frames * JOINTS;

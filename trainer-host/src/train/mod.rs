@@ -12,6 +12,16 @@ pub mod trainer;
 
 pub mod stg_nf_trainer;
 
+pub mod burn_tensors;
+
+pub mod burn_trainer;
+
+pub mod burn_stg_nf;
+
+pub mod burn_sparta;
+
+pub mod architecture;
+
 pub mod checkpoint;
 
 pub mod run;
@@ -24,3 +34,9 @@ mod gradient_tests;
 
 #[cfg(test)]
 mod run_tests;
+
+#[cfg(test)]
+mod burn_stg_nf_tests;
+
+#[cfg(test)]
+mod burn_sparta_tests;

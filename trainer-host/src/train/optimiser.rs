@@ -1,4 +1,4 @@
-//! Adamax with PyTorch's semantics, gradient-norm clipping, and learning-rate schedules. Knows no architecture: flat arrays only.
+//! Adam and Adamax with PyTorch's semantics, gradient-norm clipping, and learning-rate schedules. Knows no architecture: flat arrays only.
 
 /// Adamax' constants: PyTorch's defaults, which the published training uses.
 const BETA_MOMENT: f64 = 0.9;
@@ -36,6 +36,103 @@ impl Adamax {
             *moment = (BETA_MOMENT * f64::from(*moment) + (1.0 - BETA_MOMENT) * gradient) as f32;
             *norm = (BETA_NORM * f64::from(*norm)).max(gradient.abs() + EPSILON) as f32;
             *value = (f64::from(*value) - rate * f64::from(*moment) / f64::from(*norm)) as f32;
+        }
+    }
+}
+
+/// Adam (Kingma and Ba 2015, algorithm 1) as `torch.optim.Adam` computes it: no weight decay, epsilon outside the root.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adam {
+    /// First moment of each parameter.
+    pub moment: Vec<f32>,
+    /// Decayed mean of each parameter's squared gradient.
+    pub square: Vec<f32>,
+    /// Steps done.
+    pub steps: u64,
+}
+
+impl Adam {
+    /// No step done yet.
+    #[must_use]
+    pub fn new(parameters: usize) -> Self {
+        Self { moment: vec![0.0; parameters], square: vec![0.0; parameters], steps: 0 }
+    }
+
+    /// Moves `values` against `gradient`; all slices have the same length.
+    pub fn step(&mut self, values: &mut [f32], gradient: &[f32], learning_rate: f64) {
+        self.steps += 1;
+        let rate = learning_rate / (1.0 - libm::pow(BETA_MOMENT, self.steps as f64));
+        let root = libm::sqrt(1.0 - libm::pow(BETA_NORM, self.steps as f64));
+        let state = self.moment.iter_mut().zip(&mut self.square);
+        for ((value, &gradient), (moment, square)) in values.iter_mut().zip(gradient).zip(state) {
+            let gradient = f64::from(gradient);
+            *moment = (BETA_MOMENT * f64::from(*moment) + (1.0 - BETA_MOMENT) * gradient) as f32;
+            *square = (BETA_NORM * f64::from(*square) + (1.0 - BETA_NORM) * gradient * gradient) as f32;
+            *value = (f64::from(*value) - rate * f64::from(*moment) / (f64::from(*square).sqrt() / root + EPSILON)) as f32;
+        }
+    }
+}
+
+/// Either rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Optimiser {
+    /// Adam.
+    Adam(Adam),
+    /// Adamax.
+    Adamax(Adamax),
+}
+
+impl Optimiser {
+    /// Steps done.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        match self {
+            Self::Adam(adam) => adam.steps,
+            Self::Adamax(adamax) => adamax.steps,
+        }
+    }
+
+    /// Moves `values` against `gradient`; both have the length that the optimiser was made for.
+    pub fn step(&mut self, values: &mut [f32], gradient: &[f32], learning_rate: f64) {
+        match self {
+            Self::Adam(adam) => adam.step(values, gradient, learning_rate),
+            Self::Adamax(adamax) => adamax.step(values, gradient, learning_rate),
+        }
+    }
+
+    /// The state's tensors by name, and the step count, for checkpoints.
+    #[must_use]
+    pub fn state(&self) -> (Vec<(String, Vec<f32>)>, u64) {
+        let [first, second] = self.names();
+        let (moment, other) = match self {
+            Self::Adam(adam) => (&adam.moment, &adam.square),
+            Self::Adamax(adamax) => (&adamax.moment, &adamax.norm),
+        };
+        (vec![(first.into(), moment.clone()), (second.into(), other.clone())], self.steps())
+    }
+
+    /// The same rule with a stored state; `get` finds a tensor by name and length, or names it.
+    ///
+    /// # Errors
+    /// What `get` answers.
+    pub fn restored(&self, get: &mut dyn FnMut(&str, usize) -> Result<Vec<f32>, String>, steps: u64) -> Result<Self, String> {
+        let [first, second] = self.names();
+        Ok(match self {
+            Self::Adam(adam) => {
+                let count = adam.moment.len();
+                Self::Adam(Adam { moment: get(first, count)?, square: get(second, count)?, steps })
+            }
+            Self::Adamax(adamax) => {
+                let count = adamax.moment.len();
+                Self::Adamax(Adamax { moment: get(first, count)?, norm: get(second, count)?, steps })
+            }
+        })
+    }
+
+    const fn names(&self) -> [&'static str; 2] {
+        match self {
+            Self::Adam(_) => ["adam.moment", "adam.square"],
+            Self::Adamax(_) => ["adamax.moment", "adamax.norm"],
         }
     }
 }

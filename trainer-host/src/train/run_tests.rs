@@ -2,6 +2,7 @@
 
 use super::gradient_tests::random_set;
 use crate::dataset::windows::{Batch, WindowSet};
+use crate::train::checkpoint::Metadata;
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, scores, train};
 use crate::train::stg_nf_trainer::{StgNfTrainer, trainable};
@@ -89,6 +90,39 @@ fn training_ends_when_patience_does_and_keeps_the_best_epoch() {
     assert!(short.validation_loss < report.validation_loss);
 }
 
+/// The label decides: what is trained as anomalous ends with higher scores than when it is trained as normal.
+#[test]
+fn labels_teach_what_is_anomalous() {
+    let normal = random_set(8, 90, &mut Random::new(11));
+    let frames = normal.frames();
+    let relabelled = |anomalous: &dyn Fn(u32) -> bool| {
+        let mut set = WindowSet::new(frames);
+        for index in 0..normal.len() as u32 {
+            // Every third window moves twice as much.
+            let factor = if index % 3 == 0 { 2.0 } else { 1.0 };
+            let values: Vec<f32> = normal.window(index).iter().map(|value| value * factor).collect();
+            set.push(&values, anomalous(index), normal.origin(index));
+        }
+        set
+    };
+    let gap = |labelled: bool| {
+        let set = relabelled(&|index| labelled && index % 3 == 0);
+        let mut trainer = fresh();
+        assert!(trainer.learns_from_anomalies());
+        train(&mut trainer, &set, None, &plan(20)).expect("trains");
+        let scores = scores(&mut trainer, &set, 64);
+        let mean = |wanted: bool| {
+            let part: Vec<f64> =
+                scores.iter().enumerate().filter(|(index, _)| (index % 3 == 0) == wanted).map(|(_, score)| *score).collect();
+            part.iter().sum::<f64>() / part.len() as f64
+        };
+        mean(true) - mean(false)
+    };
+    let (with, without) = (gap(true), gap(false));
+    println!("anomalous above normal by {with:.2} bits per dimension with labels, {without:.2} without");
+    assert!(with > without + 0.4, "{with} with labels, {without} without");
+}
+
 /// A trainer that fails after so many steps, like a killed process.
 struct Killed {
     inner: StgNfTrainer,
@@ -102,6 +136,9 @@ impl Trainer for Killed {
     fn parameter_count(&self) -> usize {
         self.inner.parameter_count()
     }
+    fn learns_from_anomalies(&self) -> bool {
+        self.inner.learns_from_anomalies()
+    }
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {
         self.steps_left = self.steps_left.checked_sub(1).ok_or(TrainFault::NotFinite)?;
         self.inner.train_batch(set, batch, learning_rate)
@@ -114,6 +151,9 @@ impl Trainer for Killed {
     }
     fn weights(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         self.inner.weights()
+    }
+    fn metadata(&self) -> Metadata {
+        self.inner.metadata()
     }
     fn optimiser_state(&self) -> (Vec<(String, Vec<f32>)>, u64) {
         self.inner.optimiser_state()

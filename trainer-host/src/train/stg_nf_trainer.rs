@@ -1,6 +1,7 @@
 //! Trains STG-NF with the hand-derived step: forward, backward, clip at 100, Adamax.
 
 use crate::dataset::windows::{Batch, WindowSet};
+use crate::train::checkpoint::Metadata;
 use crate::train::optimiser::{Adamax, clip_norm};
 use crate::train::stg_nf_backward::Gradients;
 use crate::train::stg_nf_forward::{Statistics, Workspace};
@@ -9,7 +10,7 @@ use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole}
 use alfred_synth::random::Random;
 
 /// Gradient norm beyond which gradients are cut (published).
-const GRADIENT_NORM_MAX: f64 = 100.0;
+pub(super) const GRADIENT_NORM_MAX: f64 = 100.0;
 /// Momentum of the running statistics (PyTorch's default).
 const MOMENTUM: f64 = 0.1;
 
@@ -58,6 +59,13 @@ impl StgNfTrainer {
         }
     }
 
+    /// `parameters` with ActNorm set from a batch, as the first step of a fresh training does it.
+    pub(super) fn initialised(parameters: StgNfParameters, set: &WindowSet, batch: Batch<'_>) -> StgNfParameters {
+        let mut trainer = Self::with(parameters, true);
+        trainer.loss_and_gradient(set, batch, 0.0);
+        trainer.parameters
+    }
+
     /// The parameters as they are now.
     #[must_use]
     pub const fn parameters(&self) -> &StgNfParameters {
@@ -77,6 +85,20 @@ impl StgNfTrainer {
     pub fn latest_nll(&self) -> &[f64] {
         &self.workspace.nll
     }
+}
+
+/// What a weight file says beside its tensors.
+#[must_use]
+pub fn metadata(parameters: &StgNfParameters) -> Metadata {
+    let entry = |key: &str, value: String| (key.to_owned(), value);
+    Metadata::from([
+        entry("architecture", "stg-nf".into()),
+        entry("seg_len", parameters.shape.frames().to_string()),
+        entry("R", format!("{:?}", parameters.prior_mean)),
+        entry("K", "8".into()),
+        entry("adjacency", "uniform".into()),
+        entry("max_hop", "8".into()),
+    ])
 }
 
 /// The trainable values in the table's order.
@@ -102,6 +124,11 @@ impl Trainer for StgNfTrainer {
 
     fn parameter_count(&self) -> usize {
         self.parameters.shape.trainable_parameters()
+    }
+
+    /// The published supervised rule: the prior's mean is +R for normal windows and -R for anomalous ones.
+    fn learns_from_anomalies(&self) -> bool {
+        true
     }
 
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {
@@ -139,6 +166,10 @@ impl Trainer for StgNfTrainer {
     fn weights(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
         let tensors = self.parameters.tensors();
         tensors.map(|tensor| (tensor.name.to_string(), tensor.shape.dimensions().to_vec(), tensor.values.to_vec())).collect()
+    }
+
+    fn metadata(&self) -> Metadata {
+        metadata(&self.parameters)
     }
 
     fn optimiser_state(&self) -> (Vec<(String, Vec<f32>)>, u64) {

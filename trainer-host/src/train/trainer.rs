@@ -1,6 +1,7 @@
 //! The trait between the training loop and an architecture's training step.
 
 use crate::dataset::windows::{Batch, WindowSet};
+use crate::train::checkpoint::Metadata;
 use std::fmt;
 
 /// What a training step reports.
@@ -40,6 +41,12 @@ pub trait Trainer {
     /// Trainable parameters.
     fn parameter_count(&self) -> usize;
 
+    /// Whether a window's label matters to the loss: windows labelled -1 are then pushed away from what is normal. Where it is `false`,
+    /// anomalous windows must be kept out of the training set, because they would be learnt as normal.
+    fn learns_from_anomalies(&self) -> bool {
+        false
+    }
+
     /// One step of the optimiser on one batch.
     ///
     /// # Errors
@@ -54,6 +61,9 @@ pub trait Trainer {
 
     /// The tensors of the weights: name, shape, values.
     fn weights(&self) -> Vec<(String, Vec<usize>, Vec<f32>)>;
+
+    /// What a weight file says about the architecture beside its tensors.
+    fn metadata(&self) -> Metadata;
 
     /// The optimiser's tensors and its step count, for checkpoints.
     fn optimiser_state(&self) -> (Vec<(String, Vec<f32>)>, u64);

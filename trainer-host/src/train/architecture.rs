@@ -1,0 +1,138 @@
+//! Architectures that can be trained: a trainer for each, fresh or from given weights, and weight files of either kind.
+
+use crate::error::HostError;
+use crate::evaluate::PREPROCESSING_SQUARE;
+use crate::train::burn_sparta;
+use crate::train::burn_stg_nf;
+use crate::train::checkpoint::{Metadata, to_bytes};
+use crate::train::stg_nf_trainer::StgNfTrainer;
+use crate::train::trainer::Trainer;
+use alfred_models::sparta::parameters::Form;
+use alfred_models::stg_nf::parameters::StgNfShape;
+use alfred_models::weights::Weights;
+use alfred_synth::random::Random;
+
+/// Architectures that can be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Architecture {
+    /// STG-NF, a normalising flow.
+    StgNf,
+    /// SPARTA's prediction branch, a transformer.
+    Sparta,
+    /// TSGAD-style graph-attentive variational auto-encoder.
+    #[value(name = "gavae")]
+    GaVae,
+}
+
+/// What computes a training step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backend {
+    /// Derivatives written by hand where there are any (STG-NF), automatic ones elsewhere.
+    #[default]
+    Hand,
+    /// Automatic differentiation (burn).
+    Burn,
+}
+
+/// What a fresh trainer needs to know; each architecture reads its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainerOptions {
+    /// Detections T per window (STG-NF; the others have one length).
+    pub frames: usize,
+    /// Mean R of the prior (STG-NF).
+    pub prior_mean: f32,
+    /// Over what attention runs (SPARTA). Given weights keep theirs.
+    pub form: Form,
+    /// Share of values that training drops (SPARTA), 0 to 0.9.
+    pub dropout: f64,
+    /// What computes the step.
+    pub backend: Backend,
+}
+
+impl Default for TrainerOptions {
+    fn default() -> Self {
+        Self { frames: 24, prior_mean: 3.0, form: Form::Tokens, dropout: 0.0, backend: Backend::Hand }
+    }
+}
+
+/// Which architecture given weights are of.
+#[must_use]
+pub const fn architecture_of(weights: &Weights) -> Architecture {
+    match weights {
+        Weights::StgNf(_) => Architecture::StgNf,
+        Weights::Sparta(_) => Architecture::Sparta,
+        Weights::GaVae(_) => Architecture::GaVae,
+    }
+}
+
+/// A trainer: fresh from `seed`, or going on from `weights`, which must be of the same architecture.
+///
+/// # Errors
+/// [`HostError`] when options or weights do not fit the architecture.
+pub fn trainer_of(
+    architecture: Architecture,
+    weights: Option<&Weights>,
+    options: &TrainerOptions,
+    seed: u64,
+) -> Result<Box<dyn Trainer>, HostError> {
+    match (architecture, weights) {
+        (Architecture::StgNf, None) => {
+            let shape = StgNfShape::new(options.frames).map_err(|fault| HostError::argument("--frames", fault))?;
+            let trainer = StgNfTrainer::new(shape, options.prior_mean, &mut Random::new(seed));
+            Ok(match options.backend {
+                Backend::Hand => Box::new(trainer),
+                Backend::Burn => Box::new(burn_stg_nf::trainer(trainer.parameters(), true)),
+            })
+        }
+        (Architecture::StgNf, Some(Weights::StgNf(weights))) => {
+            if !weights.metadata.adjacency().is_mean() {
+                return Err(HostError::argument("weights with max_hop", "only the published uniform adjacency (8 hops) can be trained"));
+            }
+            Ok(match options.backend {
+                Backend::Hand => Box::new(StgNfTrainer::from_parameters(weights.parameters)),
+                Backend::Burn => Box::new(burn_stg_nf::trainer(&weights.parameters, false)),
+            })
+        }
+        (Architecture::Sparta, None) => {
+            let parameters = burn_sparta::fresh(&mut Random::new(seed));
+            Ok(Box::new(burn_sparta::trainer(&parameters, options.form, options.dropout, seed)))
+        }
+        (Architecture::Sparta, Some(Weights::Sparta(weights))) => {
+            Ok(Box::new(burn_sparta::trainer(&weights.parameters, weights.metadata.form, options.dropout, seed)))
+        }
+        (Architecture::GaVae, None) => Err(HostError::argument("--arch", "this build does not train it")),
+        (wanted, Some(weights)) => {
+            Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
+        }
+    }
+}
+
+/// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The
+/// preprocessing is [`PREPROCESSING_SQUARE`] unless `metadata` says another.
+#[must_use]
+pub fn write_weights(trainer: &dyn Trainer, metadata: &Metadata) -> Vec<u8> {
+    let mut entries = trainer.metadata();
+    entries.insert("preprocessing".into(), PREPROCESSING_SQUARE.into());
+    entries.extend(metadata.clone());
+    to_bytes(&trainer.weights(), &entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Architecture, TrainerOptions, architecture_of, trainer_of, write_weights};
+    use crate::train::checkpoint::Metadata;
+    use alfred_models::weights;
+
+    #[test]
+    fn what_a_trainer_writes_is_read_and_trained_further() {
+        let options = TrainerOptions::default();
+        let fresh = trainer_of(Architecture::StgNf, None, &options, 3).expect("a trainer");
+        let bytes = write_weights(fresh.as_ref(), &Metadata::from([("threshold".into(), "1.5".into())]));
+        let weights = weights::read(&bytes).expect("what was written is read");
+        assert_eq!((architecture_of(&weights), weights.window_frames(), weights.threshold()), (Architecture::StgNf, 24, Some(1.5)));
+        let further = trainer_of(Architecture::StgNf, Some(&weights), &options, 4).expect("a trainer");
+        assert_eq!(further.weights(), fresh.weights());
+        let refused = trainer_of(Architecture::Sparta, Some(&weights), &options, 4).err().expect("another architecture").to_string();
+        assert!(refused.contains("StgNf"), "{refused}");
+    }
+}

@@ -1,0 +1,201 @@
+//! SPARTA's prediction branch in burn, in both forms.
+//!
+//! Source: the SPARTA paper (arXiv 2408.15185), future-target decoder branch. Tensors, tokens and positions are those of
+//! `alfred_models::sparta`, so that what is trained here is what the device scores with.
+
+use crate::train::burn_tensors::{Leaves, Place, Samples, TensorSpec, layer_norm, linear, margin_loss};
+use crate::train::burn_trainer::{BurnModel, BurnTrainer, Mode, Outcome};
+use crate::train::checkpoint::Metadata;
+use crate::train::optimiser::{Adam, Optimiser};
+use alfred_models::sparta::parameters::{
+    EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SpartaParameters, Stack, TOKENS, WINDOW_FRAMES,
+};
+use alfred_models::sparta::tokens::{Half, positional_encoding, tokens};
+use alfred_models::sparta::weights_file::{ARCHITECTURE, HeapParameters};
+use alfred_synth::random::Random;
+use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, softmax};
+
+/// Gradient norm beyond which gradients are cut. The published code cuts nothing; typical norms are below 1.
+const GRADIENT_NORM_MAX: f64 = 5.0;
+
+/// SPARTA's forward pass.
+#[derive(Clone, Debug)]
+pub struct SpartaModel {
+    form: Form,
+    /// Share of values that training drops after every part of a layer (published: 0.1).
+    dropout: f64,
+    specs: Vec<TensorSpec>,
+}
+
+/// A trainer of given parameters.
+#[must_use]
+pub fn trainer<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, form: Form, dropout: f64, seed: u64) -> BurnTrainer<SpartaModel> {
+    let spec = |tensor: alfred_models::sparta::parameters::Tensor<'_>| TensorSpec {
+        name: tensor.name.to_string(),
+        shape: tensor.shape.dimensions().to_vec(),
+        is_trainable: true,
+    };
+    let values = parameters.values().to_vec();
+    let optimiser = Optimiser::Adam(Adam::new(values.len()));
+    let model = SpartaModel { form, dropout, specs: parameters.tensors().map(spec).collect() };
+    BurnTrainer::new(model, values, optimiser, GRADIENT_NORM_MAX, seed, false)
+}
+
+/// Random parameters, distributed as PyTorch initialises its transformer layers: input projections of attentions by Xavier's rule, other
+/// matrices and biases uniform in `±1 / sqrt(fan-in)`, biases of attentions 0.
+#[must_use]
+pub fn fresh(random: &mut Random) -> HeapParameters {
+    let mut parameters = HeapParameters::zero();
+    parameters.visit_mut(|tensor| {
+        let suffix = tensor.name.suffix;
+        let bound = if suffix.ends_with("in_proj_weight") {
+            libm::sqrt(6.0 / (4 * EMBEDDING) as f64)
+        } else if suffix.ends_with("out_proj.weight") || suffix.starts_with("linear1") {
+            1.0 / libm::sqrt(EMBEDDING as f64)
+        } else if suffix.starts_with("linear2") {
+            1.0 / libm::sqrt(HIDDEN as f64)
+        } else {
+            return;
+        };
+        tensor.values.iter_mut().for_each(|value| *value = random.between(-bound, bound) as f32);
+    });
+    parameters
+}
+
+impl BurnModel for SpartaModel {
+    fn frames(&self) -> usize {
+        WINDOW_FRAMES
+    }
+
+    fn specs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    fn forward(&self, leaves: &Leaves, samples: &Samples, place: &Place, mode: Mode<'_>) -> Outcome {
+        let count = samples.count;
+        let sequence = |half: Half| {
+            let values = (0..count).flat_map(|index| tokens(samples.window(index), half).into_iter().flatten()).collect();
+            place.tensor::<2>(values, [count * TOKENS, EMBEDDING])
+        };
+        let target = sequence(Half::Target);
+        let mut pass = Pass {
+            form: self.form,
+            leaves: leaves.tensors().iter(),
+            dropout: match mode {
+                Mode::Train(random) if self.dropout > 0.0 => Some((self.dropout, random, place)),
+                _ => None,
+            },
+        };
+        let positions = (0..TOKENS).flat_map(|token| (0..EMBEDDING).map(move |position| positional_encoding(token, position)));
+        let positions = place.tensor::<2>(positions.collect(), [TOKENS, EMBEDDING]).repeat_dim(0, count);
+        let mut memory = pass.drop_some(sequence(Half::Source) + positions.clone());
+        let mut prediction = pass.drop_some(target.clone() + positions);
+        for stack in Stack::ALL {
+            for _ in 0..LAYERS {
+                match stack {
+                    Stack::Encoder => memory = pass.layer(memory, None),
+                    Stack::Decoder => prediction = pass.layer(prediction, Some(&memory)),
+                }
+            }
+        }
+        let error = target - prediction;
+        let scores = (error.clone() * error).reshape([count, TOKENS * EMBEDDING]).mean_dim(1).reshape([count]);
+        Outcome { loss: margin_loss(scores.clone(), &samples.labels, place), scores, statistics: Vec::new() }
+    }
+
+    fn metadata(&self) -> Metadata {
+        let entry = |key: &str, value: String| (key.to_owned(), value);
+        Metadata::from([
+            entry("architecture", ARCHITECTURE.into()),
+            entry("form", self.form.name().into()),
+            entry("seg_len", TOKENS.to_string()),
+            entry("d_model", EMBEDDING.to_string()),
+            entry("layers", LAYERS.to_string()),
+            entry("heads", HEADS.to_string()),
+            entry("ff", HIDDEN.to_string()),
+        ])
+    }
+}
+
+/// One forward pass: takes the tensors in storage order, which is the order of their use.
+struct Pass<'p> {
+    form: Form,
+    leaves: core::slice::Iter<'p, Tensor<2>>,
+    dropout: Option<(f64, &'p mut Random, &'p Place)>,
+}
+
+/// The four tensors of an attention.
+struct Attention([Tensor<2>; 4]);
+
+impl Pass<'_> {
+    /// # Panics
+    /// When the model has fewer tensors than its tables say.
+    fn take<const N: usize>(&mut self) -> [Tensor<2>; N] {
+        let (taken, _) = self.leaves.as_slice().split_at(N);
+        let own = core::array::from_fn(|index| taken[index].clone());
+        self.leaves = self.leaves.as_slice()[N..].iter();
+        own
+    }
+
+    /// `memory`: what the cross-attention of a decoder layer reads.
+    fn layer(&mut self, values: Tensor<2>, memory: Option<&Tensor<2>>) -> Tensor<2> {
+        // Storage order: all attentions, the feed-forward network, all norms.
+        let own = Attention(self.take());
+        let cross = memory.map(|memory| (Attention(self.take()), memory));
+        let [first_weight, first_bias, second_weight, second_bias] = self.take();
+        let change = attend(self.form, &own, &values, &values);
+        let mut values = self.add_and_normalise(values, change);
+        if let Some((cross, memory)) = cross {
+            let change = attend(self.form, &cross, &values, memory);
+            values = self.add_and_normalise(values, change);
+        }
+        let hidden = self.drop_some(relu(linear(values.clone(), first_weight, first_bias)));
+        let change = linear(hidden, second_weight, second_bias);
+        self.add_and_normalise(values, change)
+    }
+
+    fn add_and_normalise(&mut self, values: Tensor<2>, change: Tensor<2>) -> Tensor<2> {
+        let [weight, bias] = self.take();
+        layer_norm(values + self.drop_some(change), weight, bias, NORM_EPSILON)
+    }
+
+    /// Sets a share of the values to zero and scales the rest up by as much; nothing outside training.
+    fn drop_some(&mut self, values: Tensor<2>) -> Tensor<2> {
+        let Some((share, random, place)) = &mut self.dropout else { return values };
+        let [rows, columns] = values.dims();
+        let kept = (1.0 / (1.0 - *share)) as f32;
+        // Four decisions per 64 bits: 16 bits each are exact enough for a share.
+        let limit = (*share * 65536.0) as u64;
+        let mut mask = Vec::with_capacity(rows * columns + 3);
+        while mask.len() < rows * columns {
+            let bits = random.bits();
+            mask.extend([0, 16, 32, 48].map(|shift| if (bits >> shift & 0xffff) < limit { 0.0 } else { kept }));
+        }
+        mask.truncate(rows * columns);
+        values * place.tensor(mask, [rows, columns])
+    }
+}
+
+/// Multi-head attention of (N * 24, 72) queries to as many keys; which keys a query sees is the form's.
+fn attend(form: Form, attention: &Attention, queries: &Tensor<2>, keys: &Tensor<2>) -> Tensor<2> {
+    let Attention([in_weight, in_bias, out_weight, out_bias]) = attention;
+    // Part 0 makes queries, 1 keys, 2 values.
+    let project = |input: &Tensor<2>, part: usize| {
+        let rows = part * EMBEDDING..(part + 1) * EMBEDDING;
+        linear(input.clone(), in_weight.clone().slice([rows.clone(), 0..EMBEDDING]), in_bias.clone().slice([0..1, rows]))
+    };
+    let found = match form {
+        // One key: the softmax is 1.
+        Form::Published => project(keys, 2),
+        Form::Tokens => {
+            let count = queries.dims()[0] / TOKENS;
+            let heads = |values: Tensor<2>| values.reshape([count, TOKENS, HEADS, HEAD_VALUES]).swap_dims(1, 2);
+            let (queries, values) = (heads(project(queries, 0)), heads(project(keys, 2)));
+            let keys = heads(project(keys, 1)).swap_dims(2, 3);
+            let weights = softmax(queries.matmul(keys) * (1.0 / libm::sqrt(HEAD_VALUES as f64)), 3);
+            weights.matmul(values).swap_dims(1, 2).reshape([count * TOKENS, EMBEDDING])
+        }
+    };
+    linear(found, out_weight.clone(), out_bias.clone())
+}
