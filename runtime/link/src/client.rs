@@ -27,6 +27,9 @@ const JOURNAL_STACK_BYTES: usize = 128 * 1024;
 /// Stack of the link's thread: handshakes verify chains of certificates, and bundles are judged there.
 const LINK_STACK_BYTES: usize = 1024 * 1024;
 
+/// Stacks of the link's threads.
+pub const STACK_BYTES: usize = JOURNAL_STACK_BYTES + LINK_STACK_BYTES;
+
 /// What the link needs of the device. Called on the link's thread.
 pub trait DeviceSide: Send {
     /// Health figures; the journal's and `is_paused` are filled in by the link.
