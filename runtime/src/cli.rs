@@ -3,6 +3,7 @@
 use crate::config::{Config, LaneName, ScaleName, Source};
 use crate::error::Error;
 use crate::live::line_source::LineSource;
+use crate::live::link::{self, LinkSettings, NoSlots};
 use crate::live::socket_source::SocketSource;
 use crate::live::{self, LiveSettings};
 use crate::memory_map::MemoryMap;
@@ -14,6 +15,7 @@ use alfred_board::generic_linux::MonotonicClock;
 use alfred_clips::frame_mask::{self, FrameMask};
 use alfred_clips::pose_file::{self, Clip};
 use alfred_core::units::Threshold;
+use alfred_link::handle::LinkHandle;
 use alfred_models::tract_engine::Budget;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -247,7 +249,7 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
     if pipeline.decision.is_none() {
         return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
     }
-    let map = MemoryMap::new(Some(&model));
+    let map = MemoryMap::new(Some(&model)).with_link(config.link.as_ref());
     if arguments.verbose || arguments.check_config {
         eprintln!("{map}");
     }
@@ -279,16 +281,26 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         scoring_stack_bytes: model.stack_bytes(),
     };
     let (scorer, clock, stop) = (model.into_scorer(), Arc::new(MonotonicClock), Some(stop.as_fd()));
-    match config.input.source {
+    let linked = config.link.as_ref().map(|link| {
+        let threshold = settings.pipeline.decision.map_or(f32::INFINITY, |rule| rule.threshold().value());
+        // Without slots no bundle is taken: no offer has this fingerprint.
+        let link = LinkSettings { config: link, camera: &config.camera, fingerprint: 0, threshold };
+        link::start(&link, clock.clone(), NoSlots)
+    });
+    let (handle, feed) = linked.transpose()?.unzip();
+    let outcome = match config.input.source {
         Source::Stdin => {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
-            live::run(settings, scorer, LineSource::new(stdin), stop, clock, unbuffered_stdout()?)
+            live::run_linked(settings, scorer, LineSource::new(stdin), stop, clock, unbuffered_stdout()?, feed)
         }
         Source::Socket => {
             let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
-            live::run(settings, scorer, source, stop, clock, unbuffered_stdout()?)
+            live::run_linked(settings, scorer, source, stop, clock, unbuffered_stdout()?, feed)
         }
-    }
+    };
+    // What was decided last is in the journal before the process ends; the host gets it now or after the next start.
+    let ended = handle.map_or(Ok(()), |handle: LinkHandle| handle.stop().map_err(|error| Error::system("link", error)));
+    outcome.and(ended)
 }
 
 /// std's stdout buffers by line with a lock of its own; the output thread has its buffer already.

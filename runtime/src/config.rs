@@ -10,6 +10,7 @@ use alfred_core::segment::SegmentRule;
 use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
+use alfred_link::config::LinkConfig;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,9 @@ pub struct Config {
     /// How much memory the process may plan for.
     #[serde(default)]
     pub memory: MemoryConfig,
+    /// The host, if there is one: `alfred-host enroll` writes this section. Left out: nothing leaves but the output.
+    #[serde(default)]
+    pub link: Option<LinkConfig>,
 }
 
 /// `[model]`.
@@ -314,8 +318,12 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
         let mut config = Self::parse(&text).map_err(|what| Error::file(path, what))?;
-        if let (true, Some(folder)) = (config.model.file.is_relative(), path.parent()) {
+        if let Some(folder) = path.parent() {
+            // An absolute path stays as it is.
             config.model.file = folder.join(&config.model.file);
+            if let Some(link) = &mut config.link {
+                link.resolve(folder);
+            }
         }
         Ok(config)
     }

@@ -16,6 +16,8 @@ pub mod scoring;
 
 pub mod output;
 
+pub mod link;
+
 use crate::config::Source;
 use crate::error::Error;
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS};
@@ -26,6 +28,7 @@ use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs};
 use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
+use link::LinkFeed;
 use output::{Item, SegmentBuffer, StatsBuffer};
 use std::io::Write;
 use std::os::fd::BorrowedFd;
@@ -164,6 +167,22 @@ pub fn run(
     clock: Arc<dyn Clock>,
     writer: impl Write + Send,
 ) -> Result<(), Error> {
+    run_linked(settings, scorer, source, stop, clock, writer, None)
+}
+
+/// [`run`], and what concerns the host goes to `feed`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_linked(
+    settings: LiveSettings,
+    scorer: Box<dyn Scorer + Send>,
+    source: impl PoseSource,
+    stop: Option<BorrowedFd<'_>>,
+    clock: Arc<dyn Clock>,
+    writer: impl Write + Send,
+    feed: Option<LinkFeed>,
+) -> Result<(), Error> {
     let counters = Arc::new(IngestCounters::default());
     let output_failed = AtomicBool::new(false);
     // Each end of a pool has one owner, so that whoever waits for a buffer notices when the other thread has ended.
@@ -179,7 +198,7 @@ pub fn run(
     touch_channel(&item_tx, &item_rx, || Item::Stats(Box::default()));
     let system = |error| Error::system("threads", error);
     thread::scope(|scope| {
-        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed);
+        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed, feed);
         output.start(&settings);
         let output =
             thread::Builder::new().name("output".into()).stack_size(IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx));
