@@ -14,7 +14,7 @@ pub enum Dialect {
 /// Largest pickle of a checkpoint, bytes. A published one has 55 kB.
 pub const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
 
-/// Largest pickle of poses, bytes: about 2 million poses as numpy arrays, 1.7 million as lists.
+/// Largest pickle of poses, bytes: about 2 million poses as numpy arrays. As lists the memory ends it at 1.1 million, 650 MB.
 pub const POSES_BYTES_MAX: usize = 1 << 30;
 
 /// How much a pickle may ask for.
@@ -24,8 +24,8 @@ pub struct Limits {
     pub bytes_max: usize,
     /// Instructions. A published checkpoint has 15 000; a pose as numpy arrays about 60, as lists about 70.
     pub instructions_max: u64,
-    /// Memory that its values take, beside the file's bytes, counted without what vectors reserve ahead: 32 bytes per number in a list, about 500 per
-    /// pair of numpy arrays. What is refused at this limit has allocated at most twice of it.
+    /// Memory that its values take beside the file's bytes, with what vectors may reserve ahead: about six times the bytes of a file
+    /// of lists, of which four are really used, and twice those of a file of numpy arrays.
     pub memory_bytes_max: u64,
 }
 
@@ -35,7 +35,7 @@ impl Dialect {
     pub const fn limits(self) -> Limits {
         match self {
             Self::Checkpoint => Limits { bytes_max: CHECKPOINT_BYTES_MAX, instructions_max: 2_000_000, memory_bytes_max: 256 << 20 },
-            Self::Poses => Limits { bytes_max: POSES_BYTES_MAX, instructions_max: 256 << 20, memory_bytes_max: 2 << 30 },
+            Self::Poses => Limits { bytes_max: POSES_BYTES_MAX, instructions_max: 256 << 20, memory_bytes_max: 4 << 30 },
         }
     }
 
