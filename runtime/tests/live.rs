@@ -11,6 +11,7 @@ use alfred_wire::error_code::ErrorCode;
 use alfred_wire::link::{
     BundleAsk, BundleState, CHUNK_BYTES_MAX, Heartbeat, Hello, HostMessage, JournalRecord, RecordId, Refused, Welcome,
 };
+use alfred_wire::output::EventMessage;
 use alfred_wire::pose_codec::Detail;
 use alfred_wire::record::{Content, Record};
 use alfred_wire::{pose_line, pose_message};
@@ -288,7 +289,7 @@ fn events_and_segments_wait_in_the_journal_and_reach_the_host_when_there_is_one(
     let (mut events, mut parts) = (Vec::new(), 0);
     for body in kept.records.values() {
         match Record::decode(body).expect("a record").content {
-            Content::Event(event) => events.push(serde_json::to_value(event).expect("JSON")),
+            Content::Event(event) => events.push(event),
             Content::Segment(segment) => {
                 parts += 1;
                 assert_eq!(segment.threshold, -1000.0);
@@ -297,7 +298,8 @@ fn events_and_segments_wait_in_the_journal_and_reach_the_host_when_there_is_one(
             other => panic!("{other:?}"),
         }
     }
-    let told: Vec<Value> = of(&before, "event").into_iter().filter(|event| event["kind"] != "update").cloned().collect();
+    let told = of(&before, "event").into_iter().filter(|event| event["kind"] != "update");
+    let told: Vec<EventMessage> = told.map(|event| serde_json::from_value(event.clone()).expect("an event")).collect();
     assert_eq!((events, parts), (told, segments), "the host has what the first process wrote");
 }
 
