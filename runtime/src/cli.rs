@@ -1,22 +1,29 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 the system failed, 2 bad input.
 
-use crate::config::{Config, LaneName, ScaleName, Source};
+use crate::config::{BundleConfig, Config, LaneName, ScaleName, Source};
 use crate::error::Error;
 use crate::live::line_source::LineSource;
-use crate::live::link::{self, LinkSettings, NoSlots};
+use crate::live::link::{self, Inbox, LinkFeed, LinkSettings, NoSlots};
+use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
-use crate::live::{self, LiveSettings};
+use crate::live::update::{UpdateSettings, Updates};
+use crate::live::{self, Deciding, LiveSettings};
 use crate::memory_map::MemoryMap;
 use crate::model_file::{self, LoadedModel};
 use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
 use alfred_board::generic_linux::MonotonicClock;
+use alfred_bundle::fingerprint::fingerprint;
+use alfred_bundle::slots::SlotSettings;
 use alfred_clips::frame_mask::{self, FrameMask};
 use alfred_clips::pose_file::{self, Clip};
 use alfred_core::units::Threshold;
+use alfred_link::config::LinkConfig;
 use alfred_link::handle::LinkHandle;
+use alfred_models::stg_nf::scorer::Lane;
 use alfred_models::tract_engine::Budget;
+use alfred_wire::name::Name;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::{SigSet, Signal};
@@ -27,6 +34,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Scores tracked skeletons, decides, and reports events, in fixed memory.
 #[derive(Parser)]
@@ -250,6 +258,7 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
         return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
     }
     let map = MemoryMap::new(Some(&model)).with_link(config.link.as_ref());
+    let map = if config.bundle.is_some() { map.with_updates() } else { map };
     if arguments.verbose || arguments.check_config {
         eprintln!("{map}");
     }
@@ -280,27 +289,68 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         stats_period_s: config.output.stats_period_s,
         scoring_stack_bytes: model.stack_bytes(),
     };
-    let (scorer, clock, stop) = (model.into_scorer(), Arc::new(MonotonicClock), Some(stop.as_fd()));
-    let linked = config.link.as_ref().map(|link| {
-        let threshold = settings.pipeline.decision.map_or(f32::INFINITY, |rule| rule.threshold().value());
-        // Without slots no bundle is taken: no offer has this fingerprint.
-        let link = LinkSettings { config: link, camera: &config.camera, fingerprint: 0, threshold };
-        link::start(&link, clock.clone(), NoSlots)
-    });
+    let factory = Decider { scorer: model.into_scorer(), rule: settings.pipeline.decision, revision: 0 };
+    let deciding = match &config.bundle {
+        None => Deciding { live: factory, reserve: None, updates: None },
+        Some(bundle) => updated(config, bundle, &settings, factory)?,
+    };
+    let (clock, stop) = (Arc::new(MonotonicClock), Some(stop.as_fd()));
+    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, clock.clone()));
     let (handle, feed) = linked.transpose()?.unzip();
     let outcome = match config.input.source {
         Source::Stdin => {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
-            live::run_linked(settings, scorer, LineSource::new(stdin), stop, clock, unbuffered_stdout()?, feed)
+            live::run_linked(settings, deciding, LineSource::new(stdin), stop, clock, unbuffered_stdout()?, feed)
         }
         Source::Socket => {
             let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
-            live::run_linked(settings, scorer, source, stop, clock, unbuffered_stdout()?, feed)
+            live::run_linked(settings, deciding, source, stop, clock, unbuffered_stdout()?, feed)
         }
     };
     // What was decided last is in the journal before the process ends; the host gets it now or after the next start.
     let ended = handle.map_or(Ok(()), |handle: LinkHandle| handle.stop().map_err(|error| Error::system("link", error)));
     outcome.and(ended)
+}
+
+/// Starts the link; bundles that come go to the inbox of the update thread.
+fn linked(
+    config: &Config,
+    link: &LinkConfig,
+    settings: &LiveSettings,
+    deciding: &Deciding,
+    clock: Arc<MonotonicClock>,
+) -> Result<(LinkHandle, LinkFeed), Error> {
+    let threshold = deciding.live.rule.map_or(f32::INFINITY, |rule| rule.threshold().value());
+    let confirmed_revision = deciding.reserve.as_ref().unwrap_or(&deciding.live).revision;
+    let (fingerprint, running_revision) = (fingerprint(&settings.pipeline), deciding.live.revision);
+    let link = LinkSettings { config: link, camera: &config.camera, fingerprint, threshold, confirmed_revision, running_revision };
+    match &config.bundle {
+        Some(bundle) => link::start(&link, clock, Inbox::new(bundle.inbox.clone())),
+        None => link::start(&link, clock, NoSlots),
+    }
+}
+
+/// Opens the slots: a bundle in them decides instead of the model file.
+fn updated(config: &Config, bundle: &BundleConfig, settings: &LiveSettings, factory: Decider) -> Result<Deciding, Error> {
+    let invalid = |what: String| Error::input("configuration", what);
+    let slots = SlotSettings {
+        camera: Name::new(&config.camera).map_err(|error| invalid(format!("camera: {error}")))?,
+        fingerprint: fingerprint(&settings.pipeline),
+        trusted: bundle.trusted().map_err(invalid)?,
+        starts_max: bundle.starts_max,
+    };
+    let updates = UpdateSettings {
+        inbox: bundle.inbox.clone(),
+        slots: bundle.slots.clone(),
+        rules: bundle.rules(),
+        lane: match config.model.lane {
+            LaneName::Fast => Lane::Fast,
+            LaneName::Exact => Lane::Exact,
+        },
+        poll: Duration::from_millis(bundle.poll_ms),
+    };
+    let (updates, start) = Updates::open(updates, slots, factory)?;
+    Ok(Deciding { live: start.live, reserve: start.reserve, updates: Some(updates) })
 }
 
 /// std's stdout buffers by line with a lock of its own; the output thread has its buffer already.

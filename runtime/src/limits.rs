@@ -20,14 +20,20 @@ pub const OUTPUT_BUFFER_BYTES: usize = 32_768;
 /// Stack of the ingest and of the output thread.
 pub const IO_STACK_BYTES: usize = 96 * 1024;
 
+/// Stack of the update thread: signatures, self-tests and folding of weights.
+pub const UPDATE_STACK_BYTES: usize = 256 * 1024;
+
+/// Files of the inbox that one look takes notice of.
+pub const BUNDLE_FILES_PER_LOOK_MAX: usize = 64;
+
 /// Stack of the scoring thread with a native model.
 pub const SCORING_STACK_BYTES: usize = 192 * 1024;
 
 /// Stack of the scoring thread with an ONNX model: tract recurses through its graph.
 pub const SCORING_STACK_ONNX_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of a bundle that the link fetches: one for STG-NF has at most that many.
-pub const LINK_BUNDLE_BYTES_MAX: u32 = 4096;
+/// Bytes of a bundle that the link fetches: no device takes more.
+pub const LINK_BUNDLE_BYTES_MAX: u32 = alfred_bundle::format::BUNDLE_BYTES_MAX as u32;
 
 /// First and longest wait between two tries to reach the host; jitter takes up to half of it off.
 pub const LINK_RETRY_FIRST: Duration = Duration::from_secs(1);

@@ -4,9 +4,10 @@ mod common;
 
 use alfred_core::event::{EndReason, EventKind};
 use alfred_core::limits::{FRAME_GAP_MAX, FRAME_INDEX_MAX, OUT_OF_ORDER_RUN_MAX, PERSONS_MAX};
-use alfred_core::pipeline::{Admission, InvalidConfig, Pipeline};
+use alfred_core::pipeline::{Admission, InvalidConfig, Pipeline, Sink, WindowScore};
 use alfred_core::pose::{KeyPoint, PersonPose};
 use alfred_core::scorer::ScoreFault;
+use alfred_core::segment::SegmentView;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
 use common::{FixedScorer, Kept, Memory, WINDOW, config, frame, person};
@@ -247,6 +248,37 @@ fn a_segment_holds_everybody_around_the_event_and_long_events_come_in_parts() {
     pipeline.finish(&mut kept);
     assert!(kept.segments[0].is_incomplete && kept.segments[0].is_cut_short, "a ring too small and a stream too short are told");
     assert_eq!((pipeline.counters().segments_incomplete, pipeline.counters().segments_cut_short), (1, 1));
+}
+
+/// Wants the poses of some windows, and keeps whose they are.
+#[derive(Default)]
+struct Tracklets {
+    windows: u64,
+    kept: Vec<(WindowScore, Vec<(u64, u32)>)>,
+}
+
+impl Sink for Tracklets {
+    fn wants_tracklet(&mut self, _: &WindowScore) -> bool {
+        self.windows += 1;
+        self.windows.is_multiple_of(5)
+    }
+    fn tracklet(&mut self, window: &WindowScore, poses: &SegmentView<'_>) {
+        self.kept.push((*window, poses.poses().map(|pose| (pose.frame.0, pose.person.0)).collect()));
+    }
+}
+
+#[test]
+fn windows_that_are_wanted_come_with_their_poses_and_others_cost_nothing() {
+    let (mut memory, mut scorer, mut kept) = (Memory::full(), FixedScorer::new(0.5), Tracklets::default());
+    let mut pipeline = memory.pipeline(config());
+    for number in 0..30 {
+        pipeline.step(&frame(number, &[person(1, 200.0, 100.0), person(2, 900.0, 100.0)]), &mut scorer, &mut kept);
+    }
+    assert_eq!((kept.windows, kept.kept.len()), (2 * 27, 10), "asked once per scored window");
+    for (window, poses) in kept.kept {
+        let expected: Vec<(u64, u32)> = (window.first.0..=window.last.0).flat_map(|frame| [(frame, 1), (frame, 2)]).collect();
+        assert_eq!((poses, window.last.0 - window.first.0), (expected, WINDOW as u64 - 1));
+    }
 }
 
 #[test]

@@ -38,10 +38,11 @@ pub trait DeviceSide: Send {
     /// Revision of the confirmed bundle; 0: none.
     fn bundle_revision(&self) -> u64;
 
-    /// Judges a bundle that came whole. The host waits meanwhile: a few seconds at most.
+    /// Takes a bundle that came whole. The host has been told that it is written; what becomes of it later is told with
+    /// [`crate::handle::Recorder::report`].
     ///
     /// # Errors
-    /// Why it is refused: the host is told.
+    /// Why it is refused at once: the host is told.
     fn on_bundle(&mut self, bytes: &[u8]) -> Result<(), ErrorCode>;
 
     /// The host takes a bundle back.
@@ -428,14 +429,10 @@ impl<L: Link, S: Storage, D: DeviceSide> Client<L, S, D> {
             Step::Whole(revision, bytes) => {
                 LinkCounters::add(&self.counters.bundles_fetched, 1);
                 conversation.outbox.push(DeviceMessage::BundleState(state(revision, BundleStage::Written, None)));
-                let judged = match self.side.on_bundle(&bytes) {
-                    Ok(()) => state(revision, BundleStage::Verified, None),
-                    Err(code) => {
-                        LinkCounters::add(&self.counters.bundles_refused, 1);
-                        state(revision, BundleStage::Refused, Some(code))
-                    }
-                };
-                conversation.outbox.push(DeviceMessage::BundleState(judged));
+                if let Err(code) = self.side.on_bundle(&bytes) {
+                    LinkCounters::add(&self.counters.bundles_refused, 1);
+                    conversation.outbox.push(DeviceMessage::BundleState(state(revision, BundleStage::Refused, Some(code))));
+                }
                 self.transfer.done()?;
             }
             Step::Ignore => {}

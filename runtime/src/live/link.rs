@@ -17,24 +17,25 @@ use alfred_link::handle::{LinkHandle, Recorder};
 use alfred_link::limits::Patience;
 use alfred_link::tcp::TcpLink;
 use alfred_wire::error_code::ErrorCode;
-use alfred_wire::link::{Configure, Heartbeat};
+use alfred_wire::link::{BundleStage, BundleState, Configure, Heartbeat};
 use alfred_wire::name::Name;
 use alfred_wire::output::{EventMessage, Kind};
 use alfred_wire::pose_codec::Detail;
 use alfred_wire::record::{Content, Poses, Priority, RECORD_POSES_BYTES_MAX, Record, SegmentRecord};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Who judges bundles and takes the host's settings. Called on the link's thread.
+/// Who takes bundles and the host's settings. Called on the link's thread.
 pub trait Desk: Send {
-    /// Revision of the confirmed bundle; 0: none.
-    fn confirmed_revision(&self) -> u64;
-
-    /// Judges a bundle that came whole.
+    /// Takes a bundle that came whole; what becomes of it is told as [`Item::Bundle`].
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why it is refused at once.
     fn offer(&mut self, bytes: &[u8]) -> Result<(), ErrorCode>;
 
     /// The host takes a bundle back.
@@ -49,9 +50,6 @@ pub trait Desk: Send {
 pub struct NoSlots;
 
 impl Desk for NoSlots {
-    fn confirmed_revision(&self) -> u64 {
-        0
-    }
     fn offer(&mut self, _: &[u8]) -> Result<(), ErrorCode> {
         Err(ErrorCode::BundleNoKey)
     }
@@ -59,12 +57,67 @@ impl Desk for NoSlots {
     fn configure(&mut self, _: &Configure) {}
 }
 
+/// Puts bundles into the update thread's inbox, whole or not at all. The host's withdrawals and settings are not carried out yet.
+#[derive(Clone, Debug)]
+pub struct Inbox(PathBuf);
+
+impl Inbox {
+    /// The folder in which bundles appear.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let part = self.0.join("link.part");
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // One that waits there is older: it gives way.
+        fs::rename(part, self.0.join("link.bundle"))
+    }
+}
+
+impl Desk for Inbox {
+    fn offer(&mut self, bytes: &[u8]) -> Result<(), ErrorCode> {
+        self.put(bytes).map_err(|error| {
+            eprintln!("{}: {error}: a bundle from the host is refused; check the folder", self.0.display());
+            ErrorCode::SlotStorage
+        })
+    }
+    fn withdraw(&mut self, _: u64) {}
+    fn configure(&mut self, _: &Configure) {}
+}
+
+/// Which bundles decide, as the update thread tells it.
+#[derive(Debug)]
+struct Revisions {
+    confirmed: AtomicU64,
+    running: AtomicU64,
+}
+
+impl Revisions {
+    fn follow(&self, state: &BundleState) {
+        match state.stage {
+            BundleStage::Trial => self.running.store(state.revision, Relaxed),
+            BundleStage::Confirmed => {
+                self.confirmed.store(state.revision, Relaxed);
+                self.running.store(state.revision, Relaxed);
+            }
+            BundleStage::Reverted => self.running.store(self.confirmed.load(Relaxed), Relaxed),
+            _ => {}
+        }
+    }
+}
+
 /// What the output thread gives to the journal.
 pub struct LinkFeed {
     recorder: Recorder,
     health: Arc<Mutex<Heartbeat>>,
     clock: Arc<dyn Clock>,
-    /// Threshold at which events are decided.
+    revisions: Arc<Revisions>,
+    /// Threshold of the latest event: a segment follows its event.
     threshold: f32,
     poses: Box<[u8]>,
 }
@@ -76,12 +129,14 @@ impl LinkFeed {
             Item::Event(event) => self.event(event),
             Item::Segment(segment) => self.segment(segment),
             Item::Stats(stats) => self.stats(stats),
+            Item::Bundle(state) => self.bundle(state),
             Item::Frame(_) => {}
         }
     }
 
     /// Beginnings and ends are records; what lies between is in the end's figures, and the heartbeat says that the device lives.
-    fn event(&self, event: &EventMessage) {
+    fn event(&mut self, event: &EventMessage) {
+        self.threshold = event.threshold;
         if event.kind != Kind::Update {
             self.recorder.append(Priority::Event, &self.record(Content::Event(*event)));
         }
@@ -95,6 +150,13 @@ impl LinkFeed {
         let content = Content::Segment(SegmentRecord { header, threshold: self.threshold, poses });
         self.recorder.append(Priority::Event, &self.record(content));
         self.poses = buffer;
+    }
+
+    /// Told at once if the host is there, and kept for it in any case.
+    fn bundle(&self, state: &BundleState) {
+        self.revisions.follow(state);
+        self.recorder.report(*state);
+        self.recorder.append(Priority::Event, &self.record(Content::Bundle(*state)));
     }
 
     fn stats(&self, stats: &StatsBuffer) {
@@ -118,13 +180,14 @@ impl LinkFeed {
     fn record<'a>(&self, content: Content<'a>) -> Record<'a> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let wall_unix_ms = wall.and_then(|wall| u64::try_from(wall.as_millis()).ok());
-        Record { written_ns: self.clock.now().0, wall_unix_ms, bundle_revision: 0, content }
+        Record { written_ns: self.clock.now().0, wall_unix_ms, bundle_revision: self.revisions.running.load(Relaxed), content }
     }
 }
 
 /// What the link asks of the process.
 struct Side<D> {
     desk: D,
+    revisions: Arc<Revisions>,
     health: Arc<Mutex<Heartbeat>>,
     clock: Arc<dyn Clock>,
     memory: ProcessMemory,
@@ -140,12 +203,12 @@ impl<D: Desk> DeviceSide for Side<D> {
             now_ns,
             uptime_s: now_ns.saturating_sub(self.started_ns) / 1_000_000_000,
             resident_bytes: self.memory.resident_bytes(),
-            bundle_revision: self.desk.confirmed_revision(),
+            bundle_revision: self.revisions.running.load(Relaxed),
             ..last
         }
     }
     fn bundle_revision(&self) -> u64 {
-        self.desk.confirmed_revision()
+        self.revisions.confirmed.load(Relaxed)
     }
     fn on_bundle(&mut self, bytes: &[u8]) -> Result<(), ErrorCode> {
         self.desk.offer(bytes)
@@ -173,6 +236,10 @@ pub struct LinkSettings<'a> {
     pub fingerprint: u64,
     /// Threshold at which events are decided.
     pub threshold: f32,
+    /// Revision of the confirmed bundle; 0: none, the model file runs.
+    pub confirmed_revision: u64,
+    /// Revision of the one that decides now.
+    pub running_revision: u64,
 }
 
 /// Opens the journal and starts the link's threads.
@@ -195,7 +262,16 @@ pub fn start(settings: &LinkSettings<'_>, clock: Arc<dyn Clock>, desk: impl Desk
     let link = TcpLink::new(config.host.clone(), credentials.as_ref(), Patience::USUAL).map_err(section)?;
     let health = Arc::<Mutex<Heartbeat>>::default();
     let started_ns = clock.now().0;
-    let side = Side { desk, health: Arc::clone(&health), clock: Arc::clone(&clock), memory: ProcessMemory::open(), started_ns };
+    let revisions = Revisions { confirmed: settings.confirmed_revision.into(), running: settings.running_revision.into() };
+    let revisions = Arc::new(revisions);
+    let side = Side {
+        desk,
+        revisions: Arc::clone(&revisions),
+        health: Arc::clone(&health),
+        clock: Arc::clone(&clock),
+        memory: ProcessMemory::open(),
+        started_ns,
+    };
     let client_settings = ClientSettings {
         device: config.device,
         camera,
@@ -210,6 +286,6 @@ pub fn start(settings: &LinkSettings<'_>, clock: Arc<dyn Clock>, desk: impl Desk
     };
     let handle = client::start(link, journal, side, client_settings).map_err(section)?;
     let poses = vec![0; RECORD_POSES_BYTES_MAX].into_boxed_slice();
-    let feed = LinkFeed { recorder: handle.recorder(), health, clock, threshold: settings.threshold, poses };
+    let feed = LinkFeed { recorder: handle.recorder(), health, clock, revisions, threshold: settings.threshold, poses };
     Ok((handle, feed))
 }
