@@ -149,6 +149,7 @@ fn score(arguments: &ScoreArguments) -> Result<(), Error> {
     let mut pipeline = config
         .pipeline(model.window_frames(), model.scale, given.or(model.threshold))
         .map_err(|what| Error::input("configuration", what))?;
+    pipeline.window = pipeline.window.with_score_frame(model.score_frame());
     if let Some(scale) = arguments.scale {
         pipeline.scale = scale.divisors();
     }
@@ -250,7 +251,8 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
     let config = Config::read(&arguments.config)?;
     let place = |what| Error::file(&arguments.config, what);
     let model = model_file::load(&config.model.file, config.model.lane, Budget::Bounded { bytes: config.model.arena_bytes })?;
-    let pipeline = config.pipeline(model.window_frames(), model.scale, model.threshold).map_err(place)?;
+    let mut pipeline = config.pipeline(model.window_frames(), model.scale, model.threshold).map_err(place)?;
+    pipeline.window = pipeline.window.with_score_frame(model.score_frame());
     if pipeline.decision.is_none() {
         return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
     }

@@ -2,9 +2,8 @@
 
 use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
 use crate::dataset::sound::sound_clips;
-use crate::dataset::windows::read_clips_at;
+use crate::dataset::windows::read_clips;
 use crate::error::HostError;
-use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
 use crate::evaluate::{Evaluation, FileModel, Model, PREPROCESSING_SQUARE, Settings, evaluate_model, to_json};
 use crate::train::architecture::{Architecture, Backend, TrainerOptions, trainer_of, write_weights};
 use crate::train::checkpoint::{Metadata, replace};
@@ -120,14 +119,14 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let (mut trainer, scale, preprocessing) = start(arguments)?;
     let trainer = trainer.as_mut();
     let policy = WindowPolicy { stride: arguments.stride, ..WindowPolicy::published(trainer.window_frames()) };
+    // A window's label is that of the frame which its score belongs to.
+    let policy = policy.with_score_frame(arguments.arch.score_frame_in_window(trainer.window_frames()));
     let files = sound_clips(clips(&arguments.data, Split::Train)?, arguments.strict)?.clips;
     let held_out = |index: &usize| arguments.hold_out > 0 && index % arguments.hold_out == arguments.hold_out - 1;
     let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
     let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
     let events = read_events(&arguments.data)?;
-    // A window's label is that of the frame which its score belongs to.
-    let shift_frames = if arguments.arch == Architecture::Sparta { SPARTA_SHIFT_FRAMES } else { 0 };
-    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips_at(clips, events.as_ref(), &policy, &scale, shift_frames)?.0);
+    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips(clips, events.as_ref(), &policy, &scale)?.0);
     let set = read(&training)?;
     let validation = if validation.is_empty() { None } else { Some(read(&validation)?) };
     let plan = plan(arguments);

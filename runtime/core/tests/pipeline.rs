@@ -41,6 +41,29 @@ fn every_frame_is_decided_once_in_order_and_after_the_declared_delay() {
 }
 
 #[test]
+fn a_score_belongs_to_the_frame_that_the_policy_names() {
+    for score_frame in 0..WINDOW {
+        let (mut memory, mut scorer, mut kept) = (Memory::full(), FixedScorer::new(0.5), Kept::default());
+        let mut config = config();
+        config.window = config.window.with_score_frame(score_frame);
+        let mut pipeline = memory.pipeline(config);
+        // The later the frame in the window, the shorter the wait for its score.
+        assert_eq!(pipeline.delay_frames(), (WINDOW - 1 - score_frame + 2) as u64);
+        feed(&mut pipeline, &mut scorer, &mut kept, 10..40);
+        pipeline.finish(&mut kept);
+        let first = 10 + score_frame as u64;
+        let scored: Vec<u64> = kept.frames.iter().filter(|decision| decision.score.is_some()).map(|decision| decision.frame.0).collect();
+        assert_eq!(scored, (first..first + 27).collect::<Vec<_>>(), "score frame {score_frame}");
+        assert!(kept.windows.iter().all(|window| window.centre.0 == window.first.0 + score_frame as u64));
+        assert_eq!(pipeline.counters().scores_late, 0);
+    }
+    // Outside its window.
+    let mut config = config();
+    config.window = config.window.with_score_frame(WINDOW);
+    assert_eq!(Pipeline::new(config, WINDOW, Memory::full().borrow()).err(), Some(InvalidConfig::Window));
+}
+
+#[test]
 fn the_published_policy_skips_each_tracks_last_window() {
     for (detections, windows) in [(3, 0), (4, 0), (5, 1), (20, 16)] {
         let (mut memory, mut scorer, mut kept) = (Memory::full(), FixedScorer::new(0.5), Kept::default());
