@@ -127,7 +127,7 @@ fn constant(revision: u64, score: f32) -> Decider {
 
 fn scores(scorer: &mut SlotScorer) -> f32 {
     let mut scores = [Err(ScoreFault::Engine); 3];
-    scorer.score_batch(&[Window::EMPTY; 3], &mut scores);
+    scorer.score_batch(&vec![Window::EMPTY; 3], &mut scores);
     scores[2].expect("a score").value()
 }
 
