@@ -3,6 +3,7 @@
 use crate::config::{BundleConfig, Config, LaneName, ScaleName, Source};
 use crate::error::Error;
 use crate::live::line_source::LineSource;
+use crate::live::link::{self, Inbox, LinkFeed, LinkSettings, NoSlots};
 use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
 use crate::live::update::{UpdateSettings, Updates};
@@ -18,6 +19,8 @@ use alfred_bundle::slots::SlotSettings;
 use alfred_clips::frame_mask::{self, FrameMask};
 use alfred_clips::pose_file::{self, Clip};
 use alfred_core::units::Threshold;
+use alfred_link::config::LinkConfig;
+use alfred_link::handle::LinkHandle;
 use alfred_models::stg_nf::scorer::Lane;
 use alfred_models::tract_engine::Budget;
 use alfred_wire::name::Name;
@@ -256,7 +259,7 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
     if pipeline.decision.is_none() {
         return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
     }
-    let map = MemoryMap::new(Some(&model));
+    let map = MemoryMap::new(Some(&model)).with_link(config.link.as_ref());
     let map = if config.bundle.is_some() { map.with_updates() } else { map };
     if arguments.verbose || arguments.check_config {
         eprintln!("{map}");
@@ -294,15 +297,38 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         Some(bundle) => updated(config, bundle, &settings, factory)?,
     };
     let (clock, stop) = (Arc::new(MonotonicClock), Some(stop.as_fd()));
-    match config.input.source {
+    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, clock.clone()));
+    let (handle, feed) = linked.transpose()?.unzip();
+    let outcome = match config.input.source {
         Source::Stdin => {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
-            live::run_deciding(settings, deciding, LineSource::new(stdin), stop, clock, unbuffered_stdout()?)
+            live::run_linked(settings, deciding, LineSource::new(stdin), stop, clock, unbuffered_stdout()?, feed)
         }
         Source::Socket => {
             let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
-            live::run_deciding(settings, deciding, source, stop, clock, unbuffered_stdout()?)
+            live::run_linked(settings, deciding, source, stop, clock, unbuffered_stdout()?, feed)
         }
+    };
+    // What was decided last is in the journal before the process ends; the host gets it now or after the next start.
+    let ended = handle.map_or(Ok(()), |handle: LinkHandle| handle.stop().map_err(|error| Error::system("link", error)));
+    outcome.and(ended)
+}
+
+/// Starts the link; bundles that come go to the inbox of the update thread.
+fn linked(
+    config: &Config,
+    link: &LinkConfig,
+    settings: &LiveSettings,
+    deciding: &Deciding,
+    clock: Arc<MonotonicClock>,
+) -> Result<(LinkHandle, LinkFeed), Error> {
+    let threshold = deciding.live.rule.map_or(f32::INFINITY, |rule| rule.threshold().value());
+    let confirmed_revision = deciding.reserve.as_ref().unwrap_or(&deciding.live).revision;
+    let (fingerprint, running_revision) = (fingerprint(&settings.pipeline), deciding.live.revision);
+    let link = LinkSettings { config: link, camera: &config.camera, fingerprint, threshold, confirmed_revision, running_revision };
+    match &config.bundle {
+        Some(bundle) => link::start(&link, clock, Inbox::new(bundle.inbox.clone())),
+        None => link::start(&link, clock, NoSlots),
     }
 }
 

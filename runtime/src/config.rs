@@ -12,6 +12,7 @@ use alfred_core::segment::SegmentRule;
 use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
+use alfred_link::config::LinkConfig;
 use alfred_wire::name::Name;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ pub struct Config {
     /// How much memory the process may plan for.
     #[serde(default)]
     pub memory: MemoryConfig,
+    /// The host, if there is one: `alfred-host enroll` writes this section. Left out: nothing leaves but the output.
+    #[serde(default)]
+    pub link: Option<LinkConfig>,
     /// Whether and how weights are updated while it runs; left out: they are not.
     #[serde(default)]
     pub bundle: Option<BundleConfig>,
@@ -430,6 +434,9 @@ impl Config {
             if let Some(bundle) = &mut config.bundle {
                 bundle.inbox = folder.join(&bundle.inbox);
                 bundle.slots = folder.join(&bundle.slots);
+            }
+            if let Some(link) = &mut config.link {
+                link.resolve(folder);
             }
         }
         Ok(config)

@@ -1,5 +1,7 @@
 //! Capacities of the live process; those of the data path are in `alfred_core::limits`.
 
+use std::time::Duration;
+
 /// Frames between ingest and scoring, and in work. A full pool sheds the oldest waiting frame (socket) or blocks the source (stdin).
 pub const FRAME_POOL: usize = 8;
 
@@ -29,6 +31,14 @@ pub const SCORING_STACK_BYTES: usize = 192 * 1024;
 
 /// Stack of the scoring thread with an ONNX model: tract recurses through its graph.
 pub const SCORING_STACK_ONNX_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of a bundle that the link fetches: no device takes more.
+pub const LINK_BUNDLE_BYTES_MAX: u32 = alfred_bundle::format::BUNDLE_BYTES_MAX as u32;
+
+/// First and longest wait between two tries to reach the host; jitter takes up to half of it off.
+pub const LINK_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// See [`LINK_RETRY_FIRST`].
+pub const LINK_RETRY_LONGEST: Duration = Duration::from_secs(300);
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;

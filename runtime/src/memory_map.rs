@@ -5,6 +5,7 @@
 //! given back before the first frame and is not part of the map, nor are the program's own code and the system's libraries.
 
 use crate::error::Error;
+use crate::limits::LINK_BUNDLE_BYTES_MAX;
 use crate::limits::UPDATE_STACK_BYTES;
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_BUFFER_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFER_POSES_MAX, SEGMENT_BUFFERS};
 use crate::live::TimedFrame;
@@ -19,6 +20,11 @@ use alfred_core::pipeline::Pipeline;
 use alfred_core::scorer::Window;
 use alfred_core::segment::SegmentPose;
 use alfred_core::track_table::TrackSlot;
+use alfred_journal::journal::{self, JOURNAL_BLOCK_BYTES};
+use alfred_link::client::STACK_BYTES;
+use alfred_link::config::LinkConfig;
+use alfred_link::limits::CONNECTION_BYTES;
+use alfred_wire::record::RECORD_POSES_BYTES_MAX;
 use serde::Serialize;
 use std::fmt;
 
@@ -94,6 +100,23 @@ impl MemoryMap {
         Self { blocks, total_bytes }
     }
 
+    /// The map with what a configured link adds.
+    #[must_use]
+    pub fn with_link(mut self, link: Option<&LinkConfig>) -> Self {
+        let Some(link) = link else { return self };
+        let index = usize::try_from(journal::memory_bytes(link.journal_bytes, JOURNAL_BLOCK_BYTES)).unwrap_or(usize::MAX);
+        let block = |name, bytes| Block { compartment: "link", name, count: 1, bytes_each: bytes, bytes };
+        let blocks = [
+            block("journal's index and block", index),
+            block("record buffers and queues", alfred_link::handle::QUEUE_BYTES + RECORD_POSES_BYTES_MAX),
+            block("connection (messages, TLS, bundle)", CONNECTION_BYTES + LINK_BUNDLE_BYTES_MAX as usize),
+            block("stacks of the journal's and link's threads", STACK_BYTES),
+        ];
+        self.total_bytes = blocks.iter().fold(self.total_bytes, |total, block| total.saturating_add(block.bytes));
+        self.blocks.extend(blocks);
+        self
+    }
+
     /// Checks the total against the configured ceiling.
     ///
     /// # Errors
@@ -131,5 +154,18 @@ mod tests {
         let refused = map.check(map.total_bytes as u64 - 1).expect_err("one byte too much").to_string();
         assert!(refused.contains("memory.ceiling_bytes") && refused.contains("raise it"), "{refused}");
         assert!(map.to_string().lines().count() > 10);
+    }
+
+    #[test]
+    fn a_link_is_on_the_map_with_its_journal() {
+        let config = |bytes| {
+            crate::config::Config::parse(&format!(
+                "[model]\nfile = \"w\"\n[link]\nhost = \"127.0.0.1:1\"\ndevice = \"d\"\njournal_bytes = {bytes}\n"
+            ))
+        };
+        let total = |bytes| MemoryMap::new(None).with_link(config(bytes).expect("valid").link.as_ref()).total_bytes;
+        assert!(total(1 << 20) > MemoryMap::new(None).total_bytes + (1 << 20), "buffers and stacks count");
+        assert!(total(1 << 30) > total(1 << 20) + (1 << 20), "a larger journal has a larger index");
+        assert!(total(256 << 20) < 8 << 20, "the default journal fits under the default ceiling with a native model");
     }
 }

@@ -4,15 +4,29 @@ mod support;
 
 use alfred_core::pose::PoseFrame;
 use alfred_core::units::{FrameIndex, MonotonicNs};
+use alfred_link::host::{HostSide, ServerCounters, serve};
+use alfred_link::limits::Patience;
+use alfred_link::tcp::Acceptor;
+use alfred_wire::error_code::ErrorCode;
+use alfred_wire::link::{
+    BundleAsk, BundleState, CHUNK_BYTES_MAX, Heartbeat, Hello, HostMessage, JournalRecord, RecordId, Refused, Welcome,
+};
+use alfred_wire::output::EventMessage;
+use alfred_wire::pose_codec::Detail;
+use alfred_wire::record::{Content, Record};
 use alfred_wire::{pose_line, pose_message};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Folder, edge, line, text};
 
@@ -186,4 +200,113 @@ fn the_python_example_feeds_the_socket() {
     let stats = of(&messages, "stats")[0];
     assert_eq!((stats["ingest"]["messages"].as_u64(), stats["ingest"]["messages_refused"].as_u64()), (Some(90), Some(0)));
     assert!(of(&messages, "frame").iter().any(|frame| frame["score"].is_number()), "its people are scored");
+}
+
+/// A host that keeps what it gets.
+#[derive(Default)]
+struct Kept {
+    records: BTreeMap<RecordId, Vec<u8>>,
+    heartbeats: Vec<Heartbeat>,
+}
+
+struct KeepingSide(Arc<Mutex<Kept>>, Vec<(RecordId, Vec<u8>)>);
+
+impl HostSide for KeepingSide {
+    fn hello(&mut self, hello: &Hello) -> Result<Welcome, ErrorCode> {
+        assert_eq!((hello.device.as_str(), hello.camera.as_str()), ("edge 1", "test"));
+        Ok(Welcome { wall_unix_ms: 0, heartbeat_period_s: 1 })
+    }
+    fn record(&mut self, record: &JournalRecord<'_>) -> Result<(), ErrorCode> {
+        self.1.push((record.id, record.body.get().to_vec()));
+        Ok(())
+    }
+    fn commit(&mut self) -> Result<(), ErrorCode> {
+        self.0.lock().expect("kept").records.extend(self.1.drain(..));
+        Ok(())
+    }
+    fn heartbeat(&mut self, heartbeat: &Heartbeat) {
+        self.0.lock().expect("kept").heartbeats.push(*heartbeat);
+    }
+    fn bundle_state(&mut self, _: &BundleState) {}
+    fn refused(&mut self, _: &Refused) {}
+    fn part(&mut self, _: &BundleAsk, _: &mut [u8; CHUNK_BYTES_MAX]) -> usize {
+        0
+    }
+    fn next(&mut self) -> Option<HostMessage<'static>> {
+        None
+    }
+}
+
+/// Waits for as long as a busy machine may take.
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Feeds 120 frames with one person to a process with this configuration and lets it end.
+fn feed_and_end(folder: &Folder, config: &str) -> (Vec<Value>, String) {
+    let mut child = start(folder, config);
+    let mut stdin = child.stdin.take().expect("piped");
+    (0..120).for_each(|frame| writeln!(stdin, "{}", line(frame, 1)).expect("alfred-edge reads"));
+    drop(stdin);
+    messages(child)
+}
+
+#[test]
+fn events_and_segments_wait_in_the_journal_and_reach_the_host_when_there_is_one() {
+    let folder = Folder::new("link");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // Nobody listens there until the first process is gone.
+    drop(listener);
+    let config = format!("{CONFIG}[link]\nhost = \"{address}\"\ndevice = \"edge 1\"\njournal_bytes = 4194304\n");
+    let (before, stderr) = feed_and_end(&folder, &config);
+    assert!(stderr.contains("link: the host cannot be reached"), "{stderr}");
+    let ends = of(&before, "event").iter().filter(|event| event["kind"] != "update").count();
+    let segments = of(&before, "segment").len();
+    assert!(ends == 2 && segments > 0, "one event begins and ends");
+
+    let (kept, stop) = (Arc::<Mutex<Kept>>::default(), AtomicBool::new(false));
+    let counters = ServerCounters::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let acceptor = Acceptor::plain(Patience::USUAL);
+            let listener = acceptor.listen(address).expect("listens");
+            let open = |_: &_| KeepingSide(Arc::clone(&kept), Vec::new());
+            serve(&listener, &acceptor, 4, &stop, &counters, open, |_, _, _| {}).expect("serves");
+        });
+        let child = start(&folder, &config);
+        wait_for("the first process's records", || kept.lock().expect("kept").records.len() == ends + segments);
+        wait_for("an empty journal", || kept.lock().expect("kept").heartbeats.last().is_some_and(|health| health.journal_records == 0));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("is there");
+        messages(child);
+        stop.store(true, Relaxed);
+    });
+    let kept = kept.lock().expect("kept");
+    let (mut events, mut parts) = (Vec::new(), 0);
+    for body in kept.records.values() {
+        match Record::decode(body).expect("a record").content {
+            Content::Event(event) => events.push(event),
+            Content::Segment(segment) => {
+                parts += 1;
+                assert_eq!(segment.threshold, -1000.0);
+                assert!(segment.poses.read(Detail::Full).all(|pose| pose.is_ok()) && segment.poses.count > 0);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let told = of(&before, "event").into_iter().filter(|event| event["kind"] != "update");
+    let told: Vec<EventMessage> = told.map(|event| serde_json::from_value(event.clone()).expect("an event")).collect();
+    assert_eq!((events, parts), (told, segments), "the host has what the first process wrote");
+}
+
+#[test]
+fn a_link_without_certificates_stays_on_the_machine() {
+    let folder = Folder::new("link-plain");
+    let config = format!("{CONFIG}[link]\nhost = \"192.0.2.1:7443\"\ndevice = \"edge 1\"\njournal_bytes = 4194304\n");
+    let (_, stderr) = feed_and_end(&folder, &config);
+    assert!(stderr.contains("192.0.2.1:7443 is not on the loopback interface"), "{stderr}");
 }

@@ -1,13 +1,15 @@
-//! A model is swapped between two frames: no frame is lost, and the frame thread allocates and frees nothing.
+//! A model is swapped between two frames: no frame is lost, and the frame thread allocates nothing.
 //!
 //! A binary of its own, since it installs a counting allocator.
 
 use alfred_board::counting_allocator::{CountingAllocator, thread_allocations};
+use alfred_bundle::trial::Tally;
 use alfred_core::decision::DecisionRule;
 use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::{FrameDecision, Pipeline, Sink};
 use alfred_core::pose::{KeyPoint, PersonPose, PoseFrame};
-use alfred_core::units::{FrameIndex, MonotonicNs, PersonId, Threshold};
+use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
+use alfred_core::units::{AnomalyScore, FrameIndex, MonotonicNs, PersonId, Threshold};
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape};
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
@@ -104,4 +106,60 @@ fn a_swap_loses_no_frame_and_allocates_nothing_on_the_frame_thread() {
     // The rule changes with the model: nothing is flagged but between the swaps.
     assert_eq!(anomalous_at[1], 0);
     assert_eq!((anomalous_at[2], anomalous_at[4], anomalous_at[6]), (100, 100, 300));
+}
+
+/// Always the same score.
+struct Constant(f32);
+
+impl Scorer for Constant {
+    fn window_frames(&self) -> usize {
+        24
+    }
+    fn score_batch(&mut self, _: &[Window], scores: &mut [ScoreResult]) {
+        scores.fill(AnomalyScore::new(self.0).map_err(|_| ScoreFault::NotFinite));
+    }
+}
+
+fn constant(revision: u64, score: f32) -> Decider {
+    let rule = DecisionRule::new(Threshold::new(1.0).expect("finite"), 0.0).ok();
+    Decider { scorer: Box::new(Constant(score)), rule, revision }
+}
+
+fn scores(scorer: &mut SlotScorer) -> f32 {
+    let mut scores = [Err(ScoreFault::Engine); 3];
+    scorer.score_batch(&vec![Window::EMPTY; 3], &mut scores);
+    scores[2].expect("a score").value()
+}
+
+#[test]
+fn a_candidate_is_counted_swapped_and_swapped_back() {
+    let (mut scorer, update) = SlotScorer::new(constant(1, 0.5), None);
+    let carry_out = |scorer: &mut SlotScorer, command| {
+        update.commands.send(command).expect("room");
+        let rule = scorer.between_frames(FrameIndex(7));
+        let answer = update.answers.try_recv().expect("answered at once");
+        assert_eq!(answer.from_frame, FrameIndex(7));
+        (rule.is_some(), answer.old.map(|old| old.revision))
+    };
+    assert_eq!(scorer.between_frames(FrameIndex(0)), None, "nothing waits");
+    assert_eq!(carry_out(&mut scorer, Command::Swap), (false, None), "nobody to swap with");
+    assert_eq!(carry_out(&mut scorer, Command::Shadow(constant(2, 1.5))), (false, None));
+    assert_eq!(scores(&mut scorer), 0.5, "the live one decides");
+    let counted = Tally { windows: 3, flagged: 3, live_flagged: 0, disagreements: 3, faults: 0 };
+    assert_eq!(update.tally.read(), counted);
+    assert_eq!(carry_out(&mut scorer, Command::Shadow(constant(3, 1.5))), (false, Some(3)), "one at a time");
+    assert_eq!(carry_out(&mut scorer, Command::Swap), (true, None));
+    assert_eq!((scores(&mut scorer), update.tally.read().windows), (1.5, 3), "counted anew");
+    assert_eq!(carry_out(&mut scorer, Command::Dismiss), (true, Some(2)));
+    assert_eq!(scores(&mut scorer), 0.5);
+    assert_eq!(update.tally.read().windows, 3, "nobody is on trial any more");
+    assert_eq!(carry_out(&mut scorer, Command::Shadow(constant(4, f32::NAN))), (false, None));
+    scores(&mut scorer);
+    assert_eq!((update.tally.read().faults, update.tally.read().flagged), (3, 0), "no score flags nobody");
+    assert_eq!(carry_out(&mut scorer, Command::Dismiss), (false, Some(4)));
+    assert_eq!(carry_out(&mut scorer, Command::Shadow(constant(5, 2.5))), (false, None));
+    assert_eq!(carry_out(&mut scorer, Command::Swap), (true, None));
+    assert_eq!(carry_out(&mut scorer, Command::Settle), (false, Some(1)));
+    assert_eq!(carry_out(&mut scorer, Command::Dismiss), (false, None), "nobody in reserve");
+    assert_eq!(scores(&mut scorer), 2.5);
 }

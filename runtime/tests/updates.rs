@@ -11,6 +11,7 @@ use alfred_core::normalise::PixelScale;
 use alfred_core::units::Threshold;
 use alfred_models::stg_nf::parameters::StgNfParameters;
 use alfred_models::stg_nf::weights_file;
+use alfred_runtime::config::Config;
 use alfred_wire::name::Name;
 use serde_json::Value;
 use std::fs;
@@ -237,4 +238,29 @@ fn a_crash_loop_on_trial_ends_with_the_old_model() {
     // And again: nothing is left to tell.
     let edge = Edge::start(&folder, 0, 0, 1_000_000);
     assert_eq!(edge.end().1, Vec::<Value>::new());
+}
+
+#[test]
+fn settings_of_updates_outside_their_range_are_named() {
+    let parse = |more: &str| {
+        let text = format!(
+            "camera = \"gate\"\n[model]\nfile = \"w\"\n[bundle]\ninbox = \"i\"\nslots = \"s\"\n{more}\n",
+            more = more.replace("KEY", &key().public().to_string())
+        );
+        Config::parse(&text)
+    };
+    assert!(parse("keys = [\"KEY\"]").expect("complete").bundle.expect("given").rules().is_valid());
+    let cases = [
+        ("keys = []", "bundle.keys: without a key"),
+        ("keys = [\"abc\"]", "is no key"),
+        ("keys = [\"KEY\"]\nflag_rate_max = 1.5", "flag_rate_max"),
+        ("keys = [\"KEY\"]\ntrial_windows = 0", "trial_windows"),
+        ("keys = [\"KEY\"]\nstarts_max = 0", "starts_max"),
+        ("keys = [\"KEY\"]\npoll_ms = 1", "poll_ms"),
+        ("keys = [\"KEY\"]\nshadow = 1", "shadow"),
+    ];
+    for (text, part) in cases {
+        let error = parse(text).expect_err("refused");
+        assert!(error.contains(part), "{error}");
+    }
 }

@@ -12,6 +12,8 @@ use std::io;
 
 /// Blocks of a journal at most: 64 GiB in blocks of 4,096 bytes are far beyond any use, and the index takes 40 bytes each.
 pub const BLOCKS_MAX: u64 = 1 << 24;
+/// Bytes of a block if the settings do not say otherwise: no torn write touches a neighbour on real storage.
+pub const JOURNAL_BLOCK_BYTES: u32 = 4096;
 /// Blocks that hold the superblock's two copies.
 pub(crate) const SUPERBLOCKS: u64 = 2;
 /// Numbers that are given out per write of the superblock.
@@ -34,7 +36,7 @@ impl Settings {
     /// Blocks of 4,096 bytes; samples and band may fill half of the journal each, events all of it.
     #[must_use]
     pub const fn new(device: Name, boot: u64) -> Self {
-        Self { device, boot, block_bytes: 4096, quota_percent: [50, 50, 100] }
+        Self { device, boot, block_bytes: JOURNAL_BLOCK_BYTES, quota_percent: [50, 50, 100] }
     }
 }
 

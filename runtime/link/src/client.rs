@@ -27,6 +27,9 @@ const JOURNAL_STACK_BYTES: usize = 128 * 1024;
 /// Stack of the link's thread: handshakes verify chains of certificates, and bundles are judged there.
 const LINK_STACK_BYTES: usize = 1024 * 1024;
 
+/// Stacks of the link's threads.
+pub const STACK_BYTES: usize = JOURNAL_STACK_BYTES + LINK_STACK_BYTES;
+
 /// What the link needs of the device. Called on the link's thread.
 pub trait DeviceSide: Send {
     /// Health figures; the journal's and `is_paused` are filled in by the link.
@@ -35,10 +38,11 @@ pub trait DeviceSide: Send {
     /// Revision of the confirmed bundle; 0: none.
     fn bundle_revision(&self) -> u64;
 
-    /// Judges a bundle that came whole. The host waits meanwhile: a few seconds at most.
+    /// Takes a bundle that came whole. The host has been told that it is written; what becomes of it later is told with
+    /// [`crate::handle::Recorder::report`].
     ///
     /// # Errors
-    /// Why it is refused: the host is told.
+    /// Why it is refused at once: the host is told.
     fn on_bundle(&mut self, bytes: &[u8]) -> Result<(), ErrorCode>;
 
     /// The host takes a bundle back.
@@ -425,14 +429,10 @@ impl<L: Link, S: Storage, D: DeviceSide> Client<L, S, D> {
             Step::Whole(revision, bytes) => {
                 LinkCounters::add(&self.counters.bundles_fetched, 1);
                 conversation.outbox.push(DeviceMessage::BundleState(state(revision, BundleStage::Written, None)));
-                let judged = match self.side.on_bundle(&bytes) {
-                    Ok(()) => state(revision, BundleStage::Verified, None),
-                    Err(code) => {
-                        LinkCounters::add(&self.counters.bundles_refused, 1);
-                        state(revision, BundleStage::Refused, Some(code))
-                    }
-                };
-                conversation.outbox.push(DeviceMessage::BundleState(judged));
+                if let Err(code) = self.side.on_bundle(&bytes) {
+                    LinkCounters::add(&self.counters.bundles_refused, 1);
+                    conversation.outbox.push(DeviceMessage::BundleState(state(revision, BundleStage::Refused, Some(code))));
+                }
                 self.transfer.done()?;
             }
             Step::Ignore => {}

@@ -30,6 +30,10 @@ pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Connections that a host serves at the same time, if its configuration does not say otherwise.
 pub const CONNECTIONS_MAX: usize = 256;
 
+/// Bytes that a device's connection holds: one message each way, the record being sent, and what TLS buffers (two records of 18 kB each way
+/// and the state of its handshake, rounded up).
+pub const CONNECTION_BYTES: usize = DEVICE_FRAME_BYTES_MAX + HOST_FRAME_BYTES_MAX + RECORD_BYTES_MAX + 192 * 1024;
+
 /// How often a waiting end looks whether there is something to send.
 pub const TICK: Duration = Duration::from_millis(50);
 /// Seconds between two heartbeats until the host says otherwise.

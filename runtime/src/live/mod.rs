@@ -20,6 +20,8 @@ pub mod update;
 
 pub mod output;
 
+pub mod link;
+
 use crate::config::Source;
 use crate::error::Error;
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS, UPDATE_STACK_BYTES};
@@ -30,6 +32,7 @@ use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs};
 use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
+use link::LinkFeed;
 use output::{Item, SegmentBuffer, StatsBuffer};
 use slot_scorer::{Decider, SlotScorer};
 use std::io::Write;
@@ -183,8 +186,7 @@ pub fn run(
     run_deciding(settings, Deciding { live, reserve: None, updates: None }, source, stop, clock, writer)
 }
 
-/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
-/// figures written.
+/// Runs without a host; see [`run_linked`].
 ///
 /// # Errors
 /// A writer that failed, or a thread that could not be started.
@@ -195,6 +197,23 @@ pub fn run_deciding(
     stop: Option<BorrowedFd<'_>>,
     clock: Arc<dyn Clock>,
     writer: impl Write + Send,
+) -> Result<(), Error> {
+    run_linked(settings, deciding, source, stop, clock, writer, None)
+}
+
+/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
+/// figures written. What concerns the host goes to `feed`.
+///
+/// # Errors
+/// A writer that failed, or a thread that could not be started.
+pub fn run_linked(
+    settings: LiveSettings,
+    deciding: Deciding,
+    source: impl PoseSource,
+    stop: Option<BorrowedFd<'_>>,
+    clock: Arc<dyn Clock>,
+    writer: impl Write + Send,
+    feed: Option<LinkFeed>,
 ) -> Result<(), Error> {
     let Deciding { live, reserve, updates } = deciding;
     let counters = Arc::new(IngestCounters::default());
@@ -215,7 +234,7 @@ pub fn run_deciding(
     let updates = updates.map(|updates| (updates, item_tx.clone()));
     let system = |error| Error::system("threads", error);
     thread::scope(|scope| {
-        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed);
+        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed, feed);
         output.start(&settings);
         let output =
             thread::Builder::new().name("output".into()).stack_size(IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx));

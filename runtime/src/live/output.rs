@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::limits::{OUTPUT_BUFFER_BYTES, SEGMENT_BUFFER_POSES_MAX};
 use crate::live::ingest::IngestFigures;
 use crate::live::latency::LatencyFigures;
+use crate::live::link::LinkFeed;
 use crate::live::{LiveSettings, touch_thread};
 use alfred_board::counting_allocator::process_allocations;
 use alfred_board::generic_linux::ProcessMemory;
@@ -92,13 +93,21 @@ pub struct Output<'a, W: Write> {
     memory: ProcessMemory,
     /// Allocations of the process when the first message was written; later ones are told in the health figures.
     allocations_at_start: u64,
+    /// What goes to the host.
+    feed: Option<LinkFeed>,
     fault: Option<io::Error>,
 }
 
 impl<'a, W: Write> Output<'a, W> {
-    pub(crate) fn new(writer: W, segments: Sender<Box<SegmentBuffer>>, stats: Sender<Box<StatsBuffer>>, failed: &'a AtomicBool) -> Self {
+    pub(crate) fn new(
+        writer: W,
+        segments: Sender<Box<SegmentBuffer>>,
+        stats: Sender<Box<StatsBuffer>>,
+        failed: &'a AtomicBool,
+        feed: Option<LinkFeed>,
+    ) -> Self {
         let writer = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, writer);
-        Self { writer, segments, stats, failed, memory: ProcessMemory::open(), allocations_at_start: 0, fault: None }
+        Self { writer, segments, stats, failed, memory: ProcessMemory::open(), allocations_at_start: 0, feed, fault: None }
     }
 
     /// Writes the first line: who runs what.
@@ -135,6 +144,9 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     fn write(&mut self, item: Item) {
+        if let Some(feed) = &mut self.feed {
+            feed.take(&item);
+        }
         match item {
             Item::Event(event) => self.line(&Line::Event(&event)),
             Item::Frame(frame) => self.line(&Line::Frame(&frame)),

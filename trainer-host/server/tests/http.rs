@@ -148,6 +148,9 @@ fn hostile_texts_are_stored_as_they_are_or_refused() {
     for (body, status) in bad {
         assert_eq!(mallory.try_send("PUT", "/api/items/1/verdict", body).expect("an answer").0, status, "{body}");
     }
+    let url = format!("http://{}/api/login", host.http);
+    let form = ureq::Agent::from(ureq::Agent::config_builder().http_status_as_error(false).build()).post(url).send("reviewer=anna");
+    assert_eq!(form.expect("an answer").status(), 415, "a form of another page");
     let deep = "[".repeat(10_000);
     assert_eq!(mallory.try_send("PUT", "/api/items/1/verdict", &deep).expect("an answer").0, 400);
     for path in ["/api/queue?strategy=nonsense", "/api/queue?score_min=x", "/api/queue?unknown=1", "/api/items/x"] {

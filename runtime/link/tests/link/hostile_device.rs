@@ -10,8 +10,8 @@ use alfred_link::tcp::{Acceptor, TcpLink};
 use alfred_synth::random::Random;
 use alfred_wire::error_code::ErrorCode;
 use alfred_wire::link::{
-    DEVICE_MESSAGE_BYTES_MAX, DeviceMessage, ENVELOPE_BYTES, Heartbeat, Hello, HostMessage, JournalRecord, RecordId, Refused, decode,
-    encode,
+    BundleAsk, CHUNK_BYTES_MAX, DEVICE_MESSAGE_BYTES_MAX, DeviceMessage, ENVELOPE_BYTES, Heartbeat, Hello, HostMessage, JournalRecord,
+    RecordId, Refused, decode, encode,
 };
 use alfred_wire::name::Bytes;
 use alfred_wire::record::Priority;
@@ -145,6 +145,38 @@ fn slow_peers_run_out_of_time_before_and_after_hello_and_in_the_handshake() {
     let host = Host::tls(&folder, IMPATIENCE);
     // The beginning of a TLS record that says it is long.
     dribble(host.address, &[0x16, 3, 1, 0x10, 0, 1, 0, 0x0F], &[0]);
+    assert_eq!(host.wait_for_faults(1), [FaultKind::Slow]);
+}
+
+#[test]
+fn a_slow_tls_record_after_the_handshake_runs_out_of_time() {
+    let folder = fleet();
+    let host = Host::tls(&folder, Patience { handshake: PATIENCE.handshake, ..IMPATIENCE });
+    let config = device_credentials(&folder.path("edge")).device().expect("credentials");
+    let mut connection = rustls::ClientConnection::new(config, ServerName::try_from("alfred-host").expect("a name")).expect("tls");
+    let mut socket = TcpStream::connect(host.address).expect("connects");
+    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+    stream.write_all(&frame(&DeviceMessage::Hello(hello()))).expect("says Hello");
+    // The header of an encrypted record of 16,384 bytes, which then come one by one.
+    socket.write_all(&[0x17, 3, 3, 0x40, 0]).expect("begins");
+    let is_cut = (0..2000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        socket.write_all(&[0]).is_err()
+    });
+    assert!(is_cut, "the host listened to the end");
+    assert_eq!(host.wait_for_faults(1), [FaultKind::Slow]);
+}
+
+#[test]
+fn a_device_that_asks_and_never_reads_is_let_go() {
+    let host = plain(Patience { send: Duration::from_millis(300), ..PATIENCE });
+    host.store.lock().expect("store").offer(9, vec![1; CHUNK_BYTES_MAX]);
+    let mut socket = TcpStream::connect(host.address).expect("connects");
+    socket.set_write_timeout(Some(PATIENCE.send)).expect("a socket");
+    socket.write_all(&frame(&DeviceMessage::Hello(hello()))).expect("says Hello");
+    // 40 MB of answers: more than any socket holds. The host keeps none of them.
+    let asks = frame(&DeviceMessage::BundleAsk(BundleAsk { revision: 9, offset: 0 })).repeat(100);
+    let _ = (0..100).try_for_each(|_| socket.write_all(&asks));
     assert_eq!(host.wait_for_faults(1), [FaultKind::Slow]);
 }
 

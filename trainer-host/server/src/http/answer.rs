@@ -1,12 +1,47 @@
 //! Answers: JSON, or a refusal with a reason; faults of the host are logged here and told without details.
 
 use alfred_store::StoreError;
-use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::http::{Response, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, Request};
+use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use serde_json::json;
+
+/// A body in JSON, of a request or an answer.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Answer;
+
+    /// Refuses other types than JSON: forms of other origins cannot send it.
+    async fn from_request(request: Request, state: &S) -> Result<Self, Answer> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Answer::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send JSON, with the content type application/json"));
+        }
+        let body = Bytes::from_request(request, state).await;
+        let body = body.map_err(|rejection| Answer { status: rejection.status(), reason: rejection.body_text() })?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            let status = if error.classify() == Category::Data { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+            Answer { status, reason: format!("the body: {error}") }
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response<Body> {
+        match serde_json::to_vec(&self.0) {
+            Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+            Err(error) => Answer::fault(&error.to_string()).into_response(),
+        }
+    }
+}
 
 /// A refusal.
 #[derive(Debug)]
@@ -47,12 +82,6 @@ impl From<Answer> for Response<Body> {
 impl IntoResponse for Answer {
     fn into_response(self) -> Response<Body> {
         (self.status, Json(json!({ "error": self.reason }))).into_response()
-    }
-}
-
-impl From<JsonRejection> for Answer {
-    fn from(rejection: JsonRejection) -> Self {
-        Self { status: rejection.status(), reason: rejection.body_text() }
     }
 }
 

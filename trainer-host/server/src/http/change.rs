@@ -1,6 +1,6 @@
 //! What changes something: logging in and out, verdicts, taking back, rollouts.
 
-use super::answer::{Answer, done};
+use super::answer::{Answer, Json, done};
 use super::caller::{COOKIE, Caller};
 use super::{App, now};
 use crate::figures::Figures;
@@ -9,15 +9,14 @@ use alfred_store::StoreError;
 use alfred_store::label::{LabelOutcome, NewLabel, Verdict};
 use alfred_store::queue::Strategy;
 use alfred_store::rollout::Target;
-use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-type JsonBody<T> = Result<Json<T>, JsonRejection>;
+type JsonBody<T> = Result<Json<T>, Answer>;
 type Number = Result<Path<i64>, PathRejection>;
 
 /// A name and a token.

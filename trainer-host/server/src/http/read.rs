@@ -1,7 +1,7 @@
 //! What only shows something.
 
 use super::App;
-use super::answer::{Answer, done};
+use super::answer::{Answer, Json, done};
 use super::caller::Caller;
 use alfred_store::agreement::Agreement;
 use alfred_store::audit::AuditLine;
@@ -16,7 +16,6 @@ use alfred_store::queue::{PAGE_ITEMS_MAX, QueueFilter, Strategy};
 use alfred_store::rollout::Rollout;
 use alfred_store::user::Role;
 use alfred_store::{Store, StoreError};
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, Request, State};
 use axum::http::{HeaderName, header};
