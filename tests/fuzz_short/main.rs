@@ -91,6 +91,7 @@ fuzz_tests! {
     weights_file: targets::weights_file::run,
     pipeline: targets::pipeline::run,
     pose_file: targets::pose_file::run,
+    huvad: targets::huvad::run,
     frame_mask: targets::frame_mask::run,
     link_message: targets::link_message::run,
     bundle: targets::bundle::run,

@@ -17,6 +17,12 @@ pub mod evaluate;
 
 pub mod verdict_head;
 
+pub mod phase;
+
+pub mod query;
+
+pub mod experiment;
+
 pub mod synth_command;
 
 pub mod train_command;
@@ -24,6 +30,8 @@ pub mod train_command;
 pub mod import;
 
 pub mod export;
+
+pub mod bundle_command;
 
 #[cfg(test)]
 mod command_tests;

@@ -1,7 +1,9 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
+use alfred_trainer_host::bundle_command::{self, BundleArguments};
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
+use alfred_trainer_host::experiment::command::{self as experiment_command, ExperimentArguments};
 use alfred_trainer_host::export::command::{self as export_command, ExportArguments};
 use alfred_trainer_host::import::command::{self as import_command, ImportArguments};
 use alfred_trainer_host::synth_command::{self, SynthArguments};
@@ -25,10 +27,14 @@ enum Command {
     Train(TrainArguments),
     /// Evaluates weights on a test split.
     Evaluate(EvaluateArguments),
+    /// Runs the paper's methodologies and ours on a data set with ground truth: tables, figures, a report.
+    Experiment(ExperimentArguments),
     /// Turns a PyTorch checkpoint or a safetensors file into a weight file; executes nothing in it.
     Import(ImportArguments),
     /// Writes weights as ONNX or plain safetensors.
     Export(ExportArguments),
+    /// Makes keys; builds, shows and verifies the signed bundles that devices take.
+    Bundle(BundleArguments),
 }
 
 fn main() -> ExitCode {
@@ -46,7 +52,9 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Synth(arguments) => synth_command::run(arguments),
         Command::Train(arguments) => train_command::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Experiment(arguments) => experiment_command::run(arguments),
         Command::Import(arguments) => import_command::run(arguments),
         Command::Export(arguments) => export_command::run(arguments),
+        Command::Bundle(arguments) => bundle_command::run(arguments),
     }
 }

@@ -3,6 +3,7 @@
 use crate::dataset::alphapose;
 use crate::dataset::layout::{POSE_SUFFIX, Split, write_mask};
 use crate::error::HostError;
+use crate::phase::slices::cut;
 use alfred_synth::behaviour::{AnomalyClass, Behaviour};
 use alfred_synth::camera::CameraSpec;
 use alfred_synth::clip::Clip;
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// Share of anomalous frames that test clips aim at.
 const TEST_SHARE: f64 = 0.48;
+
+/// Share of anomalous frames in the slices of a target domain.
+const SLICE_SHARE: f64 = 0.02;
 
 /// Arguments of `alfred-host synth`.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,10 +36,17 @@ pub struct SynthArguments {
     /// Cameras by name, separated by commas; `source` means the three of the source domain.
     #[arg(long, default_value = "source", value_delimiter = ',')]
     pub cameras: Vec<String>,
-    /// Training clips, over all cameras.
+    /// One domain, in a folder of its own, for each name of --cameras; those that are not the source have their training clips in slices and a few
+    /// anomalies among them. What `alfred-host experiment` reads.
+    #[arg(long)]
+    pub domains: bool,
+    /// Slices of a target domain, with --domains.
+    #[arg(long, default_value_t = 9)]
+    pub slices: usize,
+    /// Training clips, over all cameras; with --domains, of each domain.
     #[arg(long, default_value_t = 90)]
     pub clips: usize,
-    /// Test clips, over all cameras.
+    /// Test clips, over all cameras; with --domains, of each domain.
     #[arg(long, default_value_t = 30)]
     pub test_clips: usize,
     /// Frames per clip.
@@ -101,46 +112,50 @@ fn hours(text: &str) -> Result<(f64, f64), HostError> {
         .ok_or_else(|| HostError::argument(format!("--hours {text}"), "write FIRST-LAST, for example 9-18"))
 }
 
+/// One folder of clips: where it lies below `json/` and `masks/`, who films it, what happens.
+struct Part {
+    folder: String,
+    cameras: Vec<CameraSpec>,
+    events: Events,
+    clips: usize,
+    /// Number of the first clip.
+    first: usize,
+}
+
+/// What a part holds.
+#[derive(Default)]
+struct Counts {
+    clips: usize,
+    frames: usize,
+    anomalous: usize,
+    persons: usize,
+}
+
 fn write_data_set(folder: &Path, arguments: &SynthArguments) -> Result<(), HostError> {
     let cameras = cameras(&arguments.cameras)?;
     let hours = hours(&arguments.hours)?;
     let mut random = Random::new(arguments.seed);
-    let mut splits = serde_json::Map::new();
+    let mut counts: std::collections::BTreeMap<String, Counts> = std::collections::BTreeMap::new();
     let mut events = serde_json::Map::new();
-    for (split, clips) in [(Split::Train, arguments.clips), (Split::Test, arguments.test_clips)] {
-        let (json_folder, mask_folder) = (folder.join("json").join(split.name()), folder.join("masks").join(split.name()));
-        for made in [&json_folder, &mask_folder] {
-            fs::create_dir_all(made).map_err(HostError::file(made))?;
+    for part in parts(arguments, &cameras)? {
+        for made in [folder.join("json").join(&part.folder), folder.join("masks").join(&part.folder)] {
+            fs::create_dir_all(&made).map_err(HostError::file(&made))?;
         }
-        let (mut frames, mut anomalous, mut persons) = (0, 0, 0);
-        for number in 0..clips {
-            let camera = &cameras[number % cameras.len()];
-            let wanted = if split == Split::Train { Events::Never } else { Events::Share(TEST_SHARE) };
-            let hour = hours.0 + (hours.1 - hours.0) * number as f64 / clips as f64;
-            let mut scene = Scene::new(camera, wanted, random.bits()).at_hour(hour);
+        let key = part.folder.split("/slice").next().unwrap_or_default().to_owned();
+        let total = counts.entry(key).or_default();
+        for number in 0..part.clips {
+            let camera = &part.cameras[number % part.cameras.len()];
+            let hour = hours.0 + (hours.1 - hours.0) * number as f64 / part.clips as f64;
+            let mut scene = Scene::new(camera, part.events, random.bits()).at_hour(hour);
             let clip = Clip::record(&mut scene, arguments.frames);
-            let video = if split == Split::Train { number + 1 } else { number + 5001 };
-            let name = format!("{:02}_{video:04}", camera.number);
-            alphapose::write(&json_folder.join(format!("{name}{POSE_SUFFIX}")), clip.frames.iter().map(|frame| &frame.poses))?;
-            let mask = clip.mask();
-            frames += mask.len();
-            anomalous += mask.iter().filter(|&&flag| flag == 1).count();
-            persons += clip.frames.iter().map(|frame| frame.poses.persons.len()).sum::<usize>();
-            write_mask(&mask_folder.join(format!("{name}.npy")), mask)?;
-            let mut by_person: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
-            for event in clip.events() {
-                let list = by_person.entry(event.id.0.to_string()).or_insert_with(|| json!([]));
-                if let Some(list) = list.as_array_mut() {
-                    list.push(json!([event.first, event.last, event.class.name()]));
-                }
-            }
-            events.insert(format!("{}/{name}", split.name()), by_person.into());
+            let name = format!("{:02}_{:04}", camera.number, part.first + number);
+            write_clip(folder, &part.folder, &name, &clip, total, &mut events)?;
         }
-        splits.insert(
-            split.name().into(),
-            json!({"clips": clips, "frames": frames, "anomalous_frames": anomalous, "person_frames": persons}),
-        );
     }
+    let splits: serde_json::Map<String, serde_json::Value> = counts
+        .into_iter()
+        .map(|(name, c)| (name, json!({"clips": c.clips, "frames": c.frames, "anomalous_frames": c.anomalous, "person_frames": c.persons})))
+        .collect();
     let meta = json!({
         "generator": concat!("alfred-synth ", env!("CARGO_PKG_VERSION")),
         "seed": arguments.seed,
@@ -153,6 +168,62 @@ fn write_data_set(folder: &Path, arguments: &SynthArguments) -> Result<(), HostE
     });
     write_json(&folder.join("meta.json"), &meta)?;
     write_json(&folder.join("events.json"), &events.into())
+}
+
+/// The folders of a data set: one domain, or with `--domains` one per camera name, targets cut into slices.
+fn parts(arguments: &SynthArguments, all: &[CameraSpec]) -> Result<Vec<Part>, HostError> {
+    let part = |folder: String, cameras: &[CameraSpec], events: Events, clips: usize, first: usize| Part {
+        folder,
+        cameras: cameras.to_vec(),
+        events,
+        clips,
+        first,
+    };
+    let test = |folder: String, cameras: &[CameraSpec]| part(folder, cameras, Events::Share(TEST_SHARE), arguments.test_clips, 5001);
+    if !arguments.domains {
+        let train = part(Split::Train.name().into(), all, Events::Never, arguments.clips, 1);
+        return Ok(vec![train, test(Split::Test.name().into(), all)]);
+    }
+    let mut parts = Vec::new();
+    for name in &arguments.cameras {
+        let own = cameras(std::slice::from_ref(name))?;
+        if name == "source" {
+            parts.push(part("source/train".into(), &own, Events::Never, arguments.clips, 1));
+        } else {
+            for (slice, clips) in cut(arguments.clips, arguments.slices).into_iter().enumerate() {
+                parts.push(part(format!("{name}/train/slice{slice}"), &own, Events::Share(SLICE_SHARE), clips.len(), clips.start + 1));
+            }
+        }
+        parts.push(test(format!("{name}/test"), &own));
+    }
+    Ok(parts)
+}
+
+fn write_clip(
+    folder: &Path,
+    below: &str,
+    name: &str,
+    clip: &Clip,
+    total: &mut Counts,
+    events: &mut serde_json::Map<String, serde_json::Value>,
+) -> Result<(), HostError> {
+    let poses = folder.join("json").join(below).join(format!("{name}{POSE_SUFFIX}"));
+    alphapose::write(&poses, clip.frames.iter().map(|frame| &frame.poses))?;
+    let mask = clip.mask();
+    total.clips += 1;
+    total.frames += mask.len();
+    total.anomalous += mask.iter().filter(|&&flag| flag == 1).count();
+    total.persons += clip.frames.iter().map(|frame| frame.poses.persons.len()).sum::<usize>();
+    write_mask(&folder.join("masks").join(below).join(format!("{name}.npy")), mask)?;
+    let mut by_person: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
+    for event in clip.events() {
+        let list = by_person.entry(event.id.0.to_string()).or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(json!([event.first, event.last, event.class.name()]));
+        }
+    }
+    events.insert(format!("{below}/{name}"), by_person.into());
+    Ok(())
 }
 
 fn describe(camera: &CameraSpec) -> serde_json::Value {

@@ -1,9 +1,9 @@
 //! `alfred-host train`: from a data set to a weight file.
 
 use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
-use crate::dataset::windows::read_clips_at;
+use crate::dataset::sound::sound_clips;
+use crate::dataset::windows::read_clips;
 use crate::error::HostError;
-use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
 use crate::evaluate::{Evaluation, FileModel, Model, PREPROCESSING_SQUARE, Settings, evaluate_model, to_json};
 use crate::train::architecture::{Architecture, Backend, TrainerOptions, trainer_of, write_weights};
 use crate::train::checkpoint::{Metadata, replace};
@@ -112,6 +112,9 @@ pub struct TrainArguments {
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
     pub resume: bool,
+    /// Stop at the first clip that cannot be read, in place of leaving it out.
+    #[arg(long)]
+    pub strict: bool,
     /// End with one line of JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -148,14 +151,14 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let trainer = trainer.as_mut();
     let recipe = Recipe::of(arguments.arch);
     let policy = WindowPolicy { stride: arguments.stride.unwrap_or(recipe.stride), ..WindowPolicy::published(trainer.window_frames()) };
-    let files = clips(&arguments.data, Split::Train)?;
+    // A window's label is that of the frame which its score belongs to.
+    let policy = policy.with_score_frame(arguments.arch.score_frame_in_window(trainer.window_frames()));
+    let files = sound_clips(clips(&arguments.data, Split::Train)?, arguments.strict)?.clips;
     let held_out = |index: &usize| arguments.hold_out > 0 && index % arguments.hold_out == arguments.hold_out - 1;
     let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
     let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
     let events = read_events(&arguments.data)?;
-    // A window's label is that of the frame which its score belongs to.
-    let shift_frames = if arguments.arch == Architecture::Sparta { SPARTA_SHIFT_FRAMES } else { 0 };
-    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips_at(clips, events.as_ref(), &policy, &scale, shift_frames)?.0);
+    let read = |clips: &[ClipFiles]| Ok::<_, HostError>(read_clips(clips, events.as_ref(), &policy, &scale)?.0);
     let set = read(&training)?;
     let validation = if validation.is_empty() { None } else { Some(read(&validation)?) };
     let plan = plan(arguments, &recipe);
@@ -163,7 +166,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let mut metadata = Metadata::from([("preprocessing".to_owned(), preprocessing)]);
     let weights = weights::read(&write_weights(trainer, &metadata)).map_err(|fault| HostError::data(&arguments.out, "weights", fault))?;
     let model = FileModel::of(weights, &arguments.out)?;
-    let evaluation = match evaluate_model(&model, &arguments.data, &Settings::default()) {
+    let evaluation = match evaluate_model(&model, &arguments.data, &Settings { strict: arguments.strict, ..Settings::default() }) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
             eprintln!("alfred-host: the weights get no threshold: {reason}");

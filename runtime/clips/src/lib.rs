@@ -5,4 +5,6 @@ pub mod error;
 
 pub mod pose_file;
 
+pub mod huvad;
+
 pub mod frame_mask;

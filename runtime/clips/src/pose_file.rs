@@ -39,6 +39,20 @@ impl Clip {
     }
 }
 
+/// One clip's poses in one list: less memory than [`Clip`] where frames have few persons.
+#[derive(Clone, Debug, Default)]
+pub struct Poses {
+    /// As [`Clip::name`].
+    pub name: String,
+    /// By frame, then person; each person once per frame, at most 64 persons per frame.
+    pub poses: Vec<Pose>,
+    /// As [`Clip::persons_over_limit`].
+    pub persons_over_limit: u64,
+}
+
+/// The frame's number, and a person in it.
+pub type Pose = (u64, PersonPose);
+
 /// Name of the clip that a file holds.
 #[must_use]
 pub fn clip_name(path: &Path) -> String {
@@ -52,12 +66,24 @@ pub fn clip_name(path: &Path) -> String {
 /// # Errors
 /// One line that names the file, the person and frame, and the mend.
 pub fn read(path: &Path) -> Result<Clip, ClipError> {
+    parse(&read_bytes(path, POSE_FILE_BYTES_MAX)?, clip_name(path)).map_err(|what| ClipError::new(path, what))
+}
+
+/// Reads one file as one list.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_poses(path: &Path) -> Result<Poses, ClipError> {
+    parse_poses(&read_bytes(path, POSE_FILE_BYTES_MAX)?, clip_name(path)).map_err(|what| ClipError::new(path, what))
+}
+
+/// Reads a file of at most so many bytes.
+pub(crate) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ClipError> {
     let size = std::fs::metadata(path).map_err(|error| ClipError::new(path, format!("{error}: is the path right?")))?.len();
-    if size > POSE_FILE_BYTES_MAX {
-        return Err(ClipError::new(path, format!("{size} bytes, at most {POSE_FILE_BYTES_MAX} are read: split the clip")));
+    if size > bytes_max {
+        return Err(ClipError::new(path, format!("{size} bytes, at most {bytes_max} are read: split the clip")));
     }
-    let text = std::fs::read(path).map_err(|error| ClipError::new(path, error))?;
-    parse(&text, clip_name(path)).map_err(|what| ClipError::new(path, what))
+    std::fs::read(path).map_err(|error| ClipError::new(path, error))
 }
 
 /// Reads one clip from the bytes of a file.
@@ -65,17 +91,22 @@ pub fn read(path: &Path) -> Result<Clip, ClipError> {
 /// # Errors
 /// What is wrong and where, without the file's name.
 pub fn parse(text: &[u8], name: String) -> Result<Clip, String> {
+    parse_poses(text, name).map(into_frames)
+}
+
+/// Reads one clip from the bytes of a file, as one list.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_poses(text: &[u8], name: String) -> Result<Poses, String> {
     let poses = match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => tracked_layout(text)?,
         Some(b'[') => result_layout(text)?,
         Some(_) => return Err("no JSON object or list: AlphaPose tracked-person JSON is needed".into()),
         None => return Err("the file is empty: AlphaPose tracked-person JSON is needed".into()),
     };
-    into_frames(poses, name)
+    in_order(poses, name)
 }
-
-/// A pose and its frame.
-type Pose = (u64, PersonPose);
 
 fn tracked_layout(text: &[u8]) -> Result<Vec<Pose>, String> {
     let persons: Pairs<Pairs<TrackedEntry>> = serde_json::from_slice(text).map_err(json_error)?;
@@ -121,27 +152,37 @@ fn person_pose(id: u32, numbers: &[f64], score: Option<f64>) -> Result<PersonPos
     Ok(pose)
 }
 
+/// Sorts poses by frame and person, and refuses what cannot be a clip.
+pub(crate) fn in_order(mut poses: Vec<Pose>, name: String) -> Result<Poses, String> {
+    // In place: no two of them are equal in the end.
+    poses.sort_unstable_by_key(|(frame, pose)| (*frame, pose.id));
+    if let Some((number, _)) = poses.last().filter(|(number, _)| *number >= CLIP_FRAMES_MAX) {
+        return Err(format!("frame {number}: at most {CLIP_FRAMES_MAX} frames are read: is the number right? Else split the clip"));
+    }
+    if let Some([(number, twice), _]) = poses.array_windows::<2>().find(|[one, two]| (one.0, one.1.id) == (two.0, two.1.id)) {
+        return Err(format!("person {}, frame {number}: there are two poses: merge the tracks", twice.id.0));
+    }
+    let (all, mut current, mut in_frame) = (poses.len(), None, 0);
+    poses.retain(|(number, _)| {
+        in_frame = if current == Some(*number) { in_frame + 1 } else { 1 };
+        current = Some(*number);
+        in_frame <= PERSONS_MAX
+    });
+    Ok(Poses { name, persons_over_limit: (all - poses.len()) as u64, poses })
+}
+
 /// Groups poses by frame; persons of a frame are in the order of their numbers.
-fn into_frames(mut poses: Vec<Pose>, name: String) -> Result<Clip, String> {
-    poses.sort_by_key(|(frame, pose)| (*frame, pose.id));
-    let mut clip = Clip { name, ..Clip::default() };
-    for group in poses.chunk_by(|a, b| a.0 == b.0) {
-        let number = group[0].0;
-        if number >= CLIP_FRAMES_MAX {
-            return Err(format!("frame {number}: at most {CLIP_FRAMES_MAX} frames are read: is the number right? Else split the clip"));
-        }
-        if let Some(twice) = group.windows(2).find(|pair| pair[0].1.id == pair[1].1.id) {
-            return Err(format!("person {}, frame {number}: there are two poses: merge the tracks", twice[0].1.id.0));
-        }
-        let mut frame = PoseFrame::new(FrameIndex(number), MonotonicNs(0));
-        for (_, pose) in group.iter().take(PERSONS_MAX) {
-            // There is room: at most PERSONS_MAX are taken.
+pub(crate) fn into_frames(poses: Poses) -> Clip {
+    let mut clip = Clip { name: poses.name, persons_over_limit: poses.persons_over_limit, ..Clip::default() };
+    for group in poses.poses.chunk_by(|a, b| a.0 == b.0) {
+        let mut frame = PoseFrame::new(FrameIndex(group[0].0), MonotonicNs(0));
+        for (_, pose) in group {
+            // There is room: poses in order have at most PERSONS_MAX per frame.
             let _ = frame.persons.push(*pose);
         }
-        clip.persons_over_limit += group.len().saturating_sub(PERSONS_MAX) as u64;
         clip.frames.push(frame);
     }
-    Ok(clip)
+    clip
 }
 
 #[derive(serde::Deserialize)]

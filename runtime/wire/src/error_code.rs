@@ -46,6 +46,7 @@ codes! {
     7 LinkBusy "The host cannot take more now: try again later.",
     8 HostStorage "The host cannot store what came: free space on its disk; the device keeps its records.",
     9 LinkRecord "A record's content cannot be read: it is kept aside on the host and not asked for again.",
+    10 LinkWrongDevice "The device calls itself otherwise than its certificate: give it the name that it was enrolled with.",
     100 BundleTruncated "The bundle has fewer bytes than it says: send it again.",
     101 BundleTooLarge "The bundle has more bytes than a device takes: choose a shorter window or a smaller head.",
     102 BundleNotABundle "The bytes are no bundle, or more bytes follow it: send the file that `alfred-host bundle build` wrote.",
@@ -62,6 +63,7 @@ codes! {
     113 BundleParent "The bundle continues another revision than the one that runs: build it on the running one.",
     114 BundleChunk "A part of a bundle came out of order or beyond what was offered: begin the transfer again.",
     115 BundleNoKey "The device trusts no key at all: put the host's public key into its configuration.",
+    116 BundleHash "The bundle's bytes are not the ones that were offered: begin the transfer again.",
     200 SlotBusy "Another bundle is being tried: wait for its report.",
     201 SlotStorage "The device cannot write its slots: check its storage.",
     202 ShadowDisagreement "In shadow the new weights decided otherwise than the live ones too often: look at both before trying again.",
@@ -119,10 +121,10 @@ mod tests {
 
     /// Every code that was ever given out. Lines are only added.
     const GIVEN_OUT: &str = "1 LinkVersion, 2 LinkMalformed, 3 LinkTooLarge, 4 LinkUnexpected, 5 LinkUnknownDevice, 6 LinkWrongCamera, \
-        7 LinkBusy, 8 HostStorage, 9 LinkRecord, 100 BundleTruncated, 101 BundleTooLarge, 102 BundleNotABundle, 103 BundleSignature, \
+        7 LinkBusy, 8 HostStorage, 9 LinkRecord, 10 LinkWrongDevice, 100 BundleTruncated, 101 BundleTooLarge, 102 BundleNotABundle, 103 BundleSignature, \
         104 BundleVersion, 105 BundleMalformed, 106 BundleWrongCamera, 107 BundleDowngrade, 108 BundleFingerprint, \
         109 BundleArchitecture, 110 BundleNotFinite, 111 BundleSelfTest, 112 BundleMemory, 113 BundleParent, 114 BundleChunk, \
-        115 BundleNoKey, 200 SlotBusy, 201 SlotStorage, 202 ShadowDisagreement, 203 ShadowFlagRate, 204 ShadowFaults, \
+        115 BundleNoKey, 116 BundleHash, 200 SlotBusy, 201 SlotStorage, 202 ShadowDisagreement, 203 ShadowFlagRate, 204 ShadowFaults, \
         205 TrialFlagRate, 206 TrialFaults, 207 TrialCrashLoop, 208 Withdrawn, 209 SlotDamaged, ";
 
     #[test]

@@ -6,8 +6,8 @@
 //!
 //! Course: the device says [`Hello`], the host [`Welcome`] or [`Refused`]. Then each record of the device's journal gets a [`Receipt`] once
 //! the host has committed it to its database, and only then the device frees it: a record may come twice, its id tells. Bundles come as a
-//! [`BundleOffer`] and [`BundleChunk`]s; the device answers each step, and everything that becomes of the bundle later, with
-//! [`BundleState`].
+//! [`BundleOffer`]; the device fetches its parts one by one, a [`BundleChunk`] for each [`BundleAsk`], so that it goes on where it was
+//! after a new connection. Everything that becomes of the bundle it tells with [`BundleState`].
 
 use crate::error_code::CodeNumber;
 use crate::name::{Bytes, Name};
@@ -26,6 +26,8 @@ pub const ENVELOPE_BYTES: usize = 8;
 pub const CHUNK_BYTES_MAX: usize = 4096;
 /// Bytes of the largest message of a device.
 pub const DEVICE_MESSAGE_BYTES_MAX: usize = DeviceMessage::POSTCARD_MAX_SIZE;
+/// Bytes of the largest first message of a device: the variant's number and [`Hello`].
+pub const HELLO_MESSAGE_BYTES_MAX: usize = 1 + Hello::POSTCARD_MAX_SIZE;
 /// Bytes of the largest message of a host.
 pub const HOST_MESSAGE_BYTES_MAX: usize = HostMessage::POSTCARD_MAX_SIZE;
 
@@ -155,6 +157,15 @@ pub struct BundleState {
     pub from_frame: u64,
 }
 
+/// The device wants a part of the offered bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, MaxSize)]
+pub struct BundleAsk {
+    /// The offer's revision.
+    pub revision: u64,
+    /// Bytes before the part: what the device has.
+    pub offset: u32,
+}
+
 /// Something is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, MaxSize)]
 pub struct Refused {
@@ -181,6 +192,8 @@ pub enum DeviceMessage<'a> {
     BundleState(BundleState),
     /// A message of the host is refused.
     Refused(Refused),
+    /// A part of the offered bundle is wanted.
+    BundleAsk(BundleAsk),
 }
 
 /// The host takes a device's connection.
@@ -210,9 +223,11 @@ pub struct BundleOffer {
     pub bytes: u32,
     /// What it was made for; see [`Hello::fingerprint`].
     pub fingerprint: u64,
+    /// SHA-256 of its bytes: parts that were fetched before a cut belong to these bytes, or are fetched again.
+    pub sha256: [u8; 32],
 }
 
-/// A part of the offered bundle; parts come in order.
+/// The part that was asked for: at most [`CHUNK_BYTES_MAX`] bytes, none only at the bundle's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, MaxSize)]
 pub struct BundleChunk<'a> {
     /// The offer's revision.

@@ -52,7 +52,7 @@ fn heartbeat() -> Heartbeat {
     }
 }
 
-fn device_messages() -> [DeviceMessage<'static>; 5] {
+fn device_messages() -> [DeviceMessage<'static>; 6] {
     let body = Bytes::new(&[0xAA, 0xBB]).expect("two");
     [
         DeviceMessage::Hello(hello()),
@@ -60,11 +60,12 @@ fn device_messages() -> [DeviceMessage<'static>; 5] {
         DeviceMessage::Record(JournalRecord { id: ID, priority: Priority::Event, body }),
         DeviceMessage::BundleState(state()),
         DeviceMessage::Refused(Refused { code: ErrorCode::BundleSignature.number(), record: None, revision: Some(7) }),
+        DeviceMessage::BundleAsk(BundleAsk { revision: 7, offset: 300 }),
     ]
 }
 
 fn host_messages() -> [HostMessage<'static>; 8] {
-    let offer = BundleOffer { camera: Name::new("gate").expect("a name"), revision: 7, bytes: 3000, fingerprint: 2 };
+    let offer = BundleOffer { camera: Name::new("gate").expect("a name"), revision: 7, bytes: 3000, fingerprint: 2, sha256: [0x30; 32] };
     let chunk = BundleChunk { revision: 7, offset: 300, bytes: Bytes::new(&[1, 2, 3]).expect("three") };
     [
         HostMessage::Welcome(Welcome { wall_unix_ms: 300, heartbeat_period_s: 10 }),
@@ -151,17 +152,18 @@ proptest! {
     }
 }
 
-const GOLDEN_DEVICE: [&str; 5] = [
+const GOLDEN_DEVICE: [&str; 6] = [
     r"\x00\x06edge-1\x04gate\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01\x02\x03\x04",
     r"\x01\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x01#\x00\x13\x01",
     r"\x02\xac\x02\x05\x02\x02\xaa\xbb",
     r"\x03\x07\x07\x01\xcd\x01\x01\x02\x03\x04\x05\xac\x02",
     r"\x04g\x00\x01\x07",
+    r"\x05\x07\xac\x02",
 ];
 const GOLDEN_HOST: [&str; 8] = [
     r"\x00\xac\x02\n",
     r"\x01\xac\x02\x05",
-    r"\x02\x04gate\x07\xb8\x17\x02",
+    r"\x02\x04gate\x07\xb8\x17\x0200000000000000000000000000000000",
     r"\x03\x07\xac\x02\x03\x01\x02\x03",
     r"\x04\x07",
     r"\x05\x01\xac\x02\x00",

@@ -9,6 +9,8 @@ pub mod pose_message;
 
 pub mod pose_file;
 
+pub mod huvad;
+
 pub mod frame_mask;
 
 pub mod weights_file;

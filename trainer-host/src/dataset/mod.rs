@@ -2,6 +2,15 @@
 
 pub mod alphapose;
 
+pub mod camera;
+
 pub mod layout;
 
+pub mod published_layout;
+
+pub mod sound;
+
 pub mod windows;
+
+#[cfg(test)]
+mod published_layout_tests;

@@ -14,7 +14,7 @@ const SIZE_PX: (u32, u32) = (640, 520);
 const POINTS_MAX: usize = 1500;
 const BINS: usize = 80;
 /// Scores beyond these shares of all samples are drawn in the outermost bins.
-const TAIL: f64 = 0.005;
+const TAIL: f64 = 0.02;
 const COLOURS: [RGBColor; 3] = [RGBColor(0x1f, 0x77, 0xb4), RGBColor(0xd6, 0x5f, 0x0e), RGBColor(0x2c, 0x8c, 0x3c)];
 
 /// A named set of scores and its EER threshold.

@@ -1,7 +1,7 @@
 //! Evaluation of models that no file holds: it asks a model for nothing but the contract, and its figures are those of the scores.
 
 use super::events::{event_figures, found_events, frames_per_alarm};
-use super::model::{Lane, Model};
+use super::model::{FileModel, Lane, Model};
 use super::output::{to_json, to_text};
 use super::plots::write_plots;
 use super::scores::{GroupBy, Groups};
@@ -14,6 +14,12 @@ use crate::synth_command::{self, SynthArguments};
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::units::AnomalyScore;
+use alfred_models::ga_vae::weights_file::{GaVaeMetadata, GaVaeWeights};
+use alfred_models::sparta::parameters::Form;
+use alfred_models::sparta::weights_file::{SpartaMetadata, SpartaWeights};
+use alfred_models::stg_nf::weights_file::{StgNfMetadata, StgNfWeights};
+use alfred_models::weights::Weights;
+use alfred_models::{ga_vae, sparta, stg_nf};
 use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +29,7 @@ const FRAMES: usize = 16;
 /// How fast the joints move: mean squared step of all coordinates, with the given sign.
 struct Motion {
     sign: f32,
-    shift_frames: u64,
+    shift_frames: usize,
 }
 
 struct MotionScorer(f32);
@@ -54,8 +60,8 @@ impl Model for Motion {
         PixelScale::SQUARE
     }
 
-    fn score_shift_frames(&self) -> u64 {
-        self.shift_frames
+    fn score_frame_in_window(&self) -> usize {
+        FRAMES / 2 + self.shift_frames
     }
 
     fn scorer(&self, _lane: Lane) -> Result<Box<dyn Scorer + '_>, HostError> {
@@ -105,10 +111,10 @@ fn any_model_is_evaluated_and_a_negated_one_mirrors_it() {
     let negated = evaluate(&model(-1.0, 0), &data);
     assert!((plain.window.auc_roc.value + negated.window.auc_roc.value - 1.0).abs() < 1e-12);
     assert_eq!((plain.clips, plain.groups, plain.frames, plain.architecture.as_str()), (4, 4, 1600, "motion"));
-    // Scores at another frame are compared with another frame's truth; what a device does is not moved.
+    // Scores at another frame are compared with another frame's truth, offline and on the device.
     let shifted = evaluate(&model(1.0, 4), &data);
     assert_ne!(plain.window.auc_roc.value, shifted.window.auc_roc.value);
-    assert_eq!(plain.device, shifted.device);
+    assert_ne!(plain.device, shifted.device);
     let by_event = evaluate_model(&model(1.0, 0), &data.0, &Settings { group_by: GroupBy::Event, ..settings() }).expect("evaluates");
     assert!(by_event.groups > plain.groups);
     assert_eq!(by_event.window.auc_roc.value, plain.window.auc_roc.value);
@@ -154,6 +160,37 @@ fn domains_are_found_by_name_and_others_named() {
         assert!(fault.contains(part) && fault.lines().count() == 1, "{domain}: {fault}");
     }
     assert!(clips_of(Path::new("no/such/folder"), None, Split::Test).is_err());
+}
+
+/// All-zero weights of each architecture: no use as models, but whole files.
+#[test]
+fn weights_of_every_architecture_become_models() {
+    let shape = stg_nf::parameters::StgNfShape::new(24).expect("a valid length");
+    let width = ga_vae::shape::GaVaeShape::new(2).expect("a valid width");
+    let stg_nf = StgNfWeights {
+        parameters: stg_nf::parameters::StgNfParameters::zero(shape),
+        metadata: StgNfMetadata { preprocessing: Some("of another build".into()), ..Default::default() },
+    };
+    let fault = FileModel::of(Weights::StgNf(Box::new(stg_nf)), Path::new("weights")).expect_err("an unknown preprocessing").to_string();
+    assert!(fault.contains("of another build"), "{fault}");
+    let sparta = |form| {
+        let metadata = SpartaMetadata { form, ..Default::default() };
+        Weights::Sparta(SpartaWeights { parameters: sparta::weights_file::HeapParameters::zero(), metadata })
+    };
+    let ga_vae = GaVaeWeights { parameters: ga_vae::parameters::HeapParameters::zero(width), metadata: GaVaeMetadata::default() };
+    let cases = [
+        (sparta(Form::Published), 48, 36, PixelScale::PUBLISHED_SPARTA),
+        (sparta(Form::Tokens), 48, 36, PixelScale::PUBLISHED_SPARTA),
+        (Weights::GaVae(ga_vae), 24, 12, PixelScale::SQUARE),
+    ];
+    for (weights, frames, score_frame, scale) in cases {
+        let model = FileModel::of(weights, Path::new("weights")).expect("a model");
+        assert_eq!((model.window_frames(), model.score_frame_in_window(), model.pixel_scale()), (frames, score_frame, scale));
+        for lane in [Lane::Exact, Lane::Fast] {
+            let scorer = model.scorer(lane).expect("a scorer");
+            assert_eq!((scorer.window_frames(), scorer.score_frame_in_window()), (frames, score_frame), "{}", model.architecture());
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,5 @@
 //! From files of others to weight files of ours: PyTorch checkpoints and safetensors, nothing in them executed.
 
-pub mod values;
-
-pub mod pickle;
-
 pub mod tensors;
 
 mod names;

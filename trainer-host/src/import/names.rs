@@ -31,7 +31,7 @@ pub fn check(path: &Path, file: &TensorFile, model: &str, required: &[String], t
 
 /// Up to five names, then how many more there are.
 fn listing(names: &[&str]) -> String {
-    let named: Vec<String> = names.iter().take(NAMED_MAX).map(|name| super::pickle::clip(name)).collect();
+    let named: Vec<String> = names.iter().take(NAMED_MAX).map(|name| alfred_pickle::pickle::clip(name)).collect();
     match names.len().saturating_sub(NAMED_MAX) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),

@@ -4,12 +4,12 @@
 //! trained with attention across the windows of a batch, so a file that says nothing else has the form `published`.
 
 use super::names;
-use super::pickle::clip;
 use super::tensors::TensorFile;
 use crate::error::HostError;
 use crate::train::checkpoint::to_bytes;
 use alfred_models::sparta::parameters::HEADS;
 use alfred_models::sparta::weights_file::{self, HeapParameters, SpartaWeights};
+use alfred_pickle::pickle::clip;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,12 +1,12 @@
 //! STG-NF: from the tensors of a published or self-made checkpoint to a weight file.
 
 use super::names;
-use super::pickle::clip;
 use super::tensors::TensorFile;
 use crate::error::HostError;
 use crate::train::checkpoint::to_bytes;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape};
 use alfred_models::stg_nf::weights_file::{self, ADJACENCY_UNIFORM, StgNfWeights};
+use alfred_pickle::pickle::clip;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -3,9 +3,10 @@
 //! Only float32 becomes a model's tensor. Other types are read past where no model needs them (`num_batches_tracked`, optimiser state)
 //! and refused by name where one does: a conversion belongs to whoever trained the model.
 
-use super::pickle::{PICKLE_BYTES_MAX, Pickle, clip};
-use super::values::{Element, Id, Value};
 use crate::error::HostError;
+use alfred_pickle::dialect::{CHECKPOINT_BYTES_MAX, Dialect};
+use alfred_pickle::pickle::{Pickle, Storage, clip};
+use alfred_pickle::value::{Element, Id, Value};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -178,8 +179,9 @@ fn read_checkpoint(bytes: &[u8]) -> Result<TensorFile, Fault> {
     if archive.read("byteorder", None, 64)?.is_some_and(|order| order != b"little") {
         return Err(Fault::new("zip entry byteorder", "save it on a little-endian machine"));
     }
-    let pickle = archive.read("data.pkl", None, PICKLE_BYTES_MAX)?.unwrap_or_default();
-    let pickle = Pickle::read(&pickle).map_err(|fault| Fault::new(format!("data.pkl, byte {}: {}", fault.at, fault.what), fault.mend))?;
+    let pickle = archive.read("data.pkl", None, CHECKPOINT_BYTES_MAX)?.unwrap_or_default();
+    let pickle = Pickle::read(&pickle, Dialect::Checkpoint)
+        .map_err(|fault| Fault::new(format!("data.pkl, byte {}: {}", fault.at, fault.what), fault.mend))?;
     let root = pickle.root();
     let state = pickle.entry(root, "state_dict").unwrap_or(root);
     let mut file = TensorFile { is_checkpoint: true, ..TensorFile::default() };
@@ -191,7 +193,7 @@ fn read_checkpoint(bytes: &[u8]) -> Result<TensorFile, Fault> {
         if !is_needed(name)? {
             continue;
         }
-        let &Value::Tensor(arguments) = value else {
+        let Value::Tensor(arguments) = value else {
             return Err(Fault::new(format!("state_dict entry {name} is no tensor"), "save model.state_dict() under the key state_dict"));
         };
         let tensor = read_tensor(&pickle, arguments, name, &mut archive, &mut values_left)?;
@@ -204,13 +206,12 @@ fn read_checkpoint(bytes: &[u8]) -> Result<TensorFile, Fault> {
 }
 
 /// A training script's arguments that are numbers, texts or truth values, as Python would print them.
-fn plain_values(pickle: &Pickle, arguments: &Value) -> BTreeMap<String, String> {
-    let text = |value: &Value| match value {
+fn plain_values(pickle: &Pickle<'_>, arguments: Value) -> BTreeMap<String, String> {
+    let text = |value: Value| match value {
         Value::Integer(value) => Some(value.to_string()),
         Value::Float(value) => Some(format!("{value:?}")),
-        Value::Text(value) => Some(value.clone()),
-        Value::Bool(value) => Some(if *value { "True" } else { "False" }.into()),
-        _ => None,
+        Value::Bool(value) => Some(if value { "True" } else { "False" }.into()),
+        _ => pickle.text(value).map(String::from),
     };
     pickle.entries(arguments).filter_map(|(key, value)| Some((key.to_owned(), text(value)?))).collect()
 }
@@ -261,24 +262,31 @@ impl Layout {
 }
 
 /// `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks, ...)`.
-fn read_tensor(pickle: &Pickle, arguments: Id, name: &str, archive: &mut Archive<'_>, values_left: &mut usize) -> Result<Tensor, Fault> {
+fn read_tensor(
+    pickle: &Pickle<'_>,
+    arguments: Id,
+    name: &str,
+    archive: &mut Archive<'_>,
+    values_left: &mut usize,
+) -> Result<Tensor, Fault> {
     let damaged = |what: &str| Fault::new(format!("tensor {name}: {what}"), MEND_DAMAGED);
-    let Value::Tuple(fields) = pickle.get(arguments) else { return Err(damaged("no arguments")) };
-    let &[storage, offset, shape, strides, ..] = fields.as_slice() else { return Err(damaged("too few arguments")) };
-    let (Value::Storage(element, key, elements), &Value::Integer(offset)) = (pickle.get(storage), pickle.get(offset)) else {
+    let fields = pickle.items(pickle.get(arguments)).ok_or_else(|| damaged("no arguments"))?;
+    let &[storage, offset, shape, strides, ..] = fields else { return Err(damaged("too few arguments")) };
+    let (Some(Storage { element, key, elements }), Value::Integer(offset)) = (pickle.storage(pickle.get(storage)), pickle.get(offset))
+    else {
         return Err(damaged("it has no storage"));
     };
-    if *element != Element::Float {
+    if element != Element::Float {
         return Err(wrong_type(name, element.name()));
     }
     let numbers = |id| {
-        let (Value::Tuple(ids) | Value::List(ids)) = pickle.get(id) else { return None };
-        let number = |&id: &Id| if let &Value::Integer(number) = pickle.get(id) { Some(number) } else { None };
+        let ids = pickle.items(pickle.get(id))?;
+        let number = |&id: &Id| if let Value::Integer(number) = pickle.get(id) { Some(number) } else { None };
         // A hostile tuple may be long and referred to often.
         if ids.len() > RANK_MAX { None } else { ids.iter().map(number).collect::<Option<Vec<i64>>>() }
     };
     let (Some(shape), Some(strides)) = (numbers(shape), numbers(strides)) else { return Err(damaged("its shape is none")) };
-    let bytes = usize::try_from(*elements).ok().and_then(|elements| elements.checked_mul(element.bytes()));
+    let bytes = usize::try_from(elements).ok().and_then(|elements| elements.checked_mul(element.bytes()));
     let beyond = || damaged(&format!("shape {shape:?}, strides {strides:?} and offset {offset} reach beyond {elements} stored elements"));
     let bytes = bytes.filter(|&bytes| bytes as u64 <= FILE_BYTES_MAX).ok_or_else(beyond)?;
     let layout = Layout::new(offset, &shape, &strides, bytes / element.bytes(), *values_left).ok_or_else(beyond)?;

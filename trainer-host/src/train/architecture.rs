@@ -26,6 +26,17 @@ pub enum Architecture {
     GaVae,
 }
 
+impl Architecture {
+    /// Frame of a window of `window_frames` that its score belongs to, by the published rule.
+    #[must_use]
+    pub const fn score_frame_in_window(self, window_frames: usize) -> usize {
+        match self {
+            Self::StgNf | Self::GaVae => window_frames / 2,
+            Self::Sparta => alfred_models::sparta::parameters::SCORE_FRAME,
+        }
+    }
+}
+
 /// What computes a training step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Backend {

@@ -73,9 +73,10 @@ fn precision_error(seed: u64) -> f64 {
     let trainer = trainer(&parameters(seed), 0.1, 1);
     let (_, exact, _) = trainer.loss_and_gradient(&samples, DType::F64);
     let (_, single, _) = trainer.loss_and_gradient(&samples, DType::F32);
-    let (distance, length) = exact.iter().zip(&single).fold((0.0, 0.0), |(distance, length), (exact, single)| {
-        (distance + (exact - single) * (exact - single), length + exact * exact)
-    });
+    let (distance, length) = exact
+        .iter()
+        .zip(&single)
+        .fold((0.0, 0.0), |(distance, length), (exact, single)| (distance + (exact - single) * (exact - single), length + exact * exact));
     f64::sqrt(distance / length)
 }
 

@@ -1,0 +1,90 @@
+//! What an experiment is asked to do, and what must be the same for one to go on where another stopped.
+
+use crate::phase::methodology::Methodology;
+use crate::train::architecture::Architecture;
+use crate::train::optimiser::Schedule;
+use crate::train::run::Plan;
+use std::path::PathBuf;
+
+/// Windows of one person start so many detections apart, in training and in judging.
+pub const STRIDE: u32 = 6;
+
+/// How a model is trained on the source and adapted to a slice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingRecipe {
+    /// Epochs on the source domain.
+    pub source_epochs: u32,
+    /// Learning rate there, falling by half a cosine.
+    pub source_rate: f64,
+    /// Epochs on a slice.
+    pub slice_epochs: u32,
+    /// Learning rate there, constant.
+    pub slice_rate: f64,
+    /// Samples per step.
+    pub batch: usize,
+}
+
+/// The recipe of a model. Found on the source domain's own test split; nothing here was tuned on a target camera.
+#[must_use]
+pub const fn training_recipe(model: Architecture) -> TrainingRecipe {
+    match model {
+        Architecture::StgNf => TrainingRecipe { source_epochs: 60, source_rate: 5e-3, slice_epochs: 3, slice_rate: 2e-3, batch: 256 },
+        Architecture::Sparta => TrainingRecipe { source_epochs: 12, source_rate: 1e-3, slice_epochs: 2, slice_rate: 3e-4, batch: 256 },
+        Architecture::GaVae => TrainingRecipe { source_epochs: 12, source_rate: 1e-3, slice_epochs: 2, slice_rate: 3e-4, batch: 256 },
+    }
+}
+
+impl TrainingRecipe {
+    /// The plan of training on the source domain.
+    #[must_use]
+    pub fn source_plan(&self, seed: u64) -> Plan {
+        Plan { epochs: self.source_epochs, learning_rate: self.source_rate, schedule: Schedule::Cosine, ..self.plan(seed) }
+    }
+
+    /// The plan of one iteration.
+    #[must_use]
+    pub fn slice_plan(&self, seed: u64) -> Plan {
+        Plan { epochs: self.slice_epochs, learning_rate: self.slice_rate, schedule: Schedule::Constant, ..self.plan(seed) }
+    }
+
+    fn plan(&self, seed: u64) -> Plan {
+        Plan {
+            epochs: 0,
+            batch: self.batch,
+            learning_rate: 0.0,
+            schedule: Schedule::Constant,
+            seed,
+            mirror: true,
+            time_max: None,
+            statistics_batches: 64,
+            patience_epochs: None,
+            checkpoint: None,
+            checkpoint_period: std::time::Duration::from_secs(60),
+            resume: false,
+            progress: false,
+        }
+    }
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Data set.
+    pub data: PathBuf,
+    /// Where results go.
+    pub out: PathBuf,
+    /// Cameras.
+    pub cameras: Vec<String>,
+    /// Models.
+    pub models: Vec<Architecture>,
+    /// Methodologies.
+    pub methodologies: Vec<&'static Methodology>,
+    /// Slices per camera.
+    pub slices: usize,
+    /// Seeds, from 0.
+    pub seeds: u64,
+    /// Cells at a time.
+    pub jobs: usize,
+    /// Share of wrong answers of the simulated annotator.
+    pub annotator_error_share: f64,
+}

@@ -1,0 +1,44 @@
+//! alfred-store: what the host remembers, in one SQLite file.
+//!
+//! Records of devices are kept before their receipt goes out, exactly once by their id ([`record`]); what a person can judge is an
+//! [`item`]; what people said about it is a log that only grows ([`label`]); models, bundles and what became of them on each device stand in
+//! [`bundle`] and [`deployment`]; who may do what in [`user`]; who did what in [`audit`]. Every moment is an argument, in milliseconds since
+//! 1970: nothing here reads a clock. Texts reach the database only as parameters.
+#![forbid(unsafe_code)]
+
+pub mod error;
+
+pub mod store;
+
+mod schema;
+
+pub mod audit;
+
+pub mod device;
+
+pub mod record;
+
+pub mod item;
+
+pub mod queue;
+
+pub mod playback;
+
+pub mod label;
+
+pub mod agreement;
+
+pub mod exchange;
+
+pub mod bundle;
+
+pub mod rollout;
+
+pub mod deployment;
+
+pub mod user;
+
+pub mod count;
+
+pub use error::StoreError;
+pub use store::Store;

@@ -1,0 +1,209 @@
+//! Tables and their versions; each step is applied once, in one transaction, in the order of its number.
+//!
+//! Numbers that are unsigned on the wire (boot, sequence, revision) stand as the signed number with the same 64 bits: equality holds, and
+//! order too below 2^63.
+
+/// Marks a file as ours: `ALFD`.
+pub(crate) const APPLICATION_ID: i64 = 0x414C_4644;
+
+/// Steps from an empty file to the newest schema; step n leads to version n + 1. Steps are only appended.
+pub(crate) const STEPS: [&str; 1] = [VERSION_1];
+
+const VERSION_1: &str = "
+CREATE TABLE cameras (
+    name TEXT PRIMARY KEY,
+    added_ms INTEGER NOT NULL,
+    -- What its devices shall run; NULL: what they have.
+    desired_revision INTEGER,
+    -- Whose shadow or trial shall end; NULL: none.
+    withdrawn_revision INTEGER,
+    is_paused INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE devices (
+    name TEXT PRIMARY KEY,
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    -- 0: it comes from the same machine and proves nothing.
+    has_certificate INTEGER NOT NULL,
+    is_revoked INTEGER NOT NULL DEFAULT 0,
+    enrolled_ms INTEGER NOT NULL,
+    seen_ms INTEGER,
+    boot INTEGER,
+    fingerprint INTEGER,
+    bundle_revision INTEGER,
+    health TEXT
+) STRICT;
+
+CREATE TABLE records (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL REFERENCES devices (name),
+    boot INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    bundle_revision INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (device, boot, sequence)
+) STRICT;
+
+-- Records whose id was taken by another content: a device's random numbers met, or somebody forged one.
+CREATE TABLE records_aside (
+    device TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (device, boot, sequence)
+) STRICT;
+
+-- What a person can judge: an event with its segments, or a sample.
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL REFERENCES devices (name),
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    boot INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('event', 'sample')),
+    -- The event's number, or the sample's record.
+    number INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    person INTEGER NOT NULL,
+    first_frame INTEGER NOT NULL,
+    last_frame INTEGER NOT NULL,
+    score REAL NOT NULL,
+    threshold REAL,
+    bundle_revision INTEGER NOT NULL,
+    has_ended INTEGER NOT NULL,
+    parts INTEGER NOT NULL DEFAULT 0,
+    received_ms INTEGER NOT NULL,
+    wall_unix_ms INTEGER,
+    UNIQUE (device, boot, kind, number)
+) STRICT;
+CREATE INDEX items_by_camera ON items (camera, received_ms);
+
+CREATE TABLE segments (
+    item INTEGER NOT NULL REFERENCES items (id),
+    part INTEGER NOT NULL,
+    record INTEGER NOT NULL UNIQUE REFERENCES records (id),
+    PRIMARY KEY (item, part, record)
+) STRICT;
+
+CREATE TABLE reviewers (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL CHECK (role IN ('reviewer', 'operator')),
+    token_sha256 BLOB NOT NULL UNIQUE,
+    added_ms INTEGER NOT NULL,
+    is_revoked INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE sessions (
+    secret_sha256 BLOB PRIMARY KEY,
+    reviewer TEXT NOT NULL REFERENCES reviewers (name),
+    guard TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT;
+
+-- A log: rows are only added. A row with a verdict says something; a row without takes back the row that it names.
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    item INTEGER NOT NULL REFERENCES items (id),
+    reviewer TEXT NOT NULL,
+    verdict TEXT CHECK (verdict IN ('anomalous', 'normal', 'unsure')),
+    undoes INTEGER UNIQUE REFERENCES labels (id),
+    seconds REAL NOT NULL,
+    strategy TEXT NOT NULL,
+    is_repeat INTEGER NOT NULL,
+    bundle_revision INTEGER NOT NULL,
+    threshold REAL,
+    score REAL NOT NULL,
+    made_ms INTEGER NOT NULL,
+    request TEXT NOT NULL,
+    UNIQUE (reviewer, request),
+    CHECK ((verdict IS NULL) = (undoes IS NOT NULL))
+) STRICT;
+CREATE INDEX labels_by_item ON labels (item, reviewer);
+CREATE TRIGGER labels_stay BEFORE UPDATE ON labels BEGIN SELECT RAISE(ABORT, 'labels are only added'); END;
+CREATE TRIGGER labels_last BEFORE DELETE ON labels BEGIN SELECT RAISE(ABORT, 'labels are only added'); END;
+
+-- Verdicts that were not taken back.
+CREATE VIEW standing AS
+    SELECT * FROM labels AS said WHERE verdict IS NOT NULL AND NOT EXISTS (SELECT 1 FROM labels AS undo WHERE undo.undoes = said.id);
+-- The latest one of each reviewer about each item.
+CREATE VIEW current AS
+    SELECT * FROM standing AS said
+    WHERE NOT EXISTS (SELECT 1 FROM standing AS later WHERE later.item = said.item AND later.reviewer = said.reviewer AND later.id > said.id);
+
+CREATE TABLE models (
+    sha256 BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    added_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE bundles (
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    revision INTEGER NOT NULL,
+    parent_revision INTEGER NOT NULL,
+    fingerprint INTEGER NOT NULL,
+    threshold REAL NOT NULL,
+    policy TEXT NOT NULL,
+    model_sha256 BLOB REFERENCES models (sha256),
+    bytes BLOB NOT NULL,
+    sha256 BLOB NOT NULL,
+    added_by TEXT NOT NULL,
+    added_ms INTEGER NOT NULL,
+    PRIMARY KEY (camera, revision)
+) STRICT;
+
+CREATE TABLE rollouts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    started_by TEXT NOT NULL,
+    started_ms INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'rolled_back'))
+) STRICT;
+
+CREATE TABLE rollout_cameras (
+    rollout INTEGER NOT NULL REFERENCES rollouts (id),
+    camera TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (rollout, camera),
+    FOREIGN KEY (camera, revision) REFERENCES bundles (camera, revision)
+) STRICT;
+
+-- The newest state of a bundle on a device.
+CREATE TABLE deployments (
+    device TEXT NOT NULL REFERENCES devices (name),
+    revision INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    reason INTEGER,
+    windows INTEGER NOT NULL,
+    flagged INTEGER NOT NULL,
+    live_flagged INTEGER NOT NULL,
+    disagreements INTEGER NOT NULL,
+    faults INTEGER NOT NULL,
+    from_frame INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL,
+    PRIMARY KEY (device, revision)
+) STRICT;
+
+-- Every report, as it came.
+CREATE TABLE deployment_reports (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    device TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    reason INTEGER,
+    reported_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    what TEXT NOT NULL,
+    about TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+CREATE TRIGGER audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+";
