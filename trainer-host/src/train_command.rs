@@ -1,6 +1,7 @@
 //! `alfred-host train`: from a data set to a weight file.
 
 use crate::dataset::layout::{ClipFiles, Split, clips, read_events};
+use crate::dataset::sound::sound_clips;
 use crate::dataset::windows::read_clips_at;
 use crate::error::HostError;
 use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
@@ -101,6 +102,9 @@ pub struct TrainArguments {
     /// Go on from the checkpoint of an interrupted run.
     #[arg(long)]
     pub resume: bool,
+    /// Stop at the first clip that cannot be read, in place of leaving it out.
+    #[arg(long)]
+    pub strict: bool,
     /// End with one line of JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -116,7 +120,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let (mut trainer, scale, preprocessing) = start(arguments)?;
     let trainer = trainer.as_mut();
     let policy = WindowPolicy { stride: arguments.stride, ..WindowPolicy::published(trainer.window_frames()) };
-    let files = clips(&arguments.data, Split::Train)?;
+    let files = sound_clips(clips(&arguments.data, Split::Train)?, arguments.strict)?.clips;
     let held_out = |index: &usize| arguments.hold_out > 0 && index % arguments.hold_out == arguments.hold_out - 1;
     let part = |held: bool| files.iter().enumerate().filter(|(index, _)| held_out(index) == held).map(|(_, file)| file.clone()).collect();
     let (training, validation): (Vec<_>, Vec<_>) = (part(false), part(true));
@@ -131,7 +135,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), HostError> {
     let mut metadata = Metadata::from([("preprocessing".to_owned(), preprocessing)]);
     let weights = weights::read(&write_weights(trainer, &metadata)).map_err(|fault| HostError::data(&arguments.out, "weights", fault))?;
     let model = FileModel::of(weights, &arguments.out)?;
-    let evaluation = match evaluate_model(&model, &arguments.data, &Settings::default()) {
+    let evaluation = match evaluate_model(&model, &arguments.data, &Settings { strict: arguments.strict, ..Settings::default() }) {
         Ok(evaluation) => Some(evaluation),
         Err(reason) => {
             eprintln!("alfred-host: the weights get no threshold: {reason}");

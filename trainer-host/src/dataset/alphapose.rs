@@ -3,7 +3,7 @@
 //! One file per clip, as the STG-NF and ShanghaiTech releases have them. Frame numbers are strings of digits, from 0.
 
 use crate::error::HostError;
-use alfred_clips::pose_file;
+use alfred_clips::{huvad, pose_file};
 use alfred_core::pose::{PersonPose, PoseFrame};
 use alfred_core::units::FrameIndex;
 use std::collections::BTreeMap;
@@ -17,20 +17,19 @@ pub type Track = Vec<(FrameIndex, PersonPose)>;
 /// The tracks of one clip, by person number.
 pub type Tracks = BTreeMap<u32, Track>;
 
-/// Reads a clip, by person.
+/// Reads a clip, by person: HuVAD's pickles by their suffix `.pkl`, AlphaPose's JSON else.
 ///
 /// # Errors
 /// [`HostError`] naming the person and the frame at fault.
 pub fn read(path: &Path) -> Result<Tracks, HostError> {
-    let clip = pose_file::read(path)?;
+    let is_pickle = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pkl"));
+    let clip = if is_pickle { huvad::read_poses(path)? } else { pose_file::read_poses(path)? };
     if clip.persons_over_limit > 0 {
         eprintln!("alfred-host: {}: {} persons beyond 64 in a frame, left out", path.display(), clip.persons_over_limit);
     }
     let mut tracks = Tracks::new();
-    for frame in &clip.frames {
-        for person in &frame.persons {
-            tracks.entry(person.id.0).or_default().push((frame.frame, *person));
-        }
+    for (frame, person) in clip.poses {
+        tracks.entry(person.id.0).or_default().push((FrameIndex(frame), person));
     }
     Ok(tracks)
 }

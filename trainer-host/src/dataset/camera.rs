@@ -1,13 +1,12 @@
 //! A target domain as the experiment sees it: one camera's slices in time order and its labelled validation part.
 
-use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, read_events};
+use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, domains, read_events};
 use crate::dataset::windows::{WindowSet, read_clips_at};
 use crate::error::HostError;
 use crate::experiment::source::Cutting;
 use crate::phase::slices::cut;
 use alfred_core::normalise::PixelScale;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// Windows with their truth. [`WindowSet::label`] says -1 for anomalous ones.
@@ -36,23 +35,14 @@ pub struct Camera {
     pub classes: Vec<String>,
 }
 
-/// Names of the domains below `json/`, sorted; `source` is not among them.
+/// Names of the target domains, sorted; `source` is not among them.
 ///
 /// # Errors
-/// [`HostError`] when the folder cannot be read, or holds no domain but the source.
+/// [`HostError`] when a folder cannot be read, or holds no domain but the source.
 pub fn camera_names(data: &Path) -> Result<Vec<String>, HostError> {
-    let folder = data.join("json");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(HostError::file(&folder))? {
-        let entry = entry.map_err(HostError::file(&folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !["source", "train", "test"].contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
-    names.sort();
+    let names = domains(data)?;
     if names.is_empty() {
-        return Err(HostError::data(&folder, "no camera", "give a data set with one folder a camera, such as json/C0/{train,test}"));
+        return Err(HostError::data(data, "no camera", "give a data set with one folder a camera, such as json/C0/{train,test}"));
     }
     Ok(names)
 }

@@ -1,8 +1,11 @@
-//! Where clips and masks lie: our own layout, and that of benchmarks cut by domain and split.
+//! Where clips and masks lie: our own layout, that of benchmarks cut by domain and split, and those of published data sets
+//! ([`super::published_layout`]).
 //!
-//! Below the given folder, poses lie in `json/**/{train,test}/**/CC_VVVV_alphapose_tracked_person.json`, masks at the same place under
-//! `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous), and truth by person, if any, in `events.json`. A folder that holds a domain `source` uses that one alone.
+//! Ours: below the given folder, poses lie in `json/**/{train,test}/**/CC_VVVV_alphapose_tracked_person.json`, masks at the same place
+//! under `masks/` as `CC_VVVV.npy` (uint8, one number per frame, 1 = anomalous), and truth by person, if any, in `events.json`. A folder
+//! that holds a domain `source` uses that one alone.
 
+use super::published_layout::{self, Published};
 use crate::error::HostError;
 use alfred_clips::frame_mask;
 use std::collections::BTreeMap;
@@ -71,10 +74,14 @@ pub fn clips(data: &Path, split: Split) -> Result<Vec<ClipFiles>, HostError> {
 }
 
 /// The clips of a domain's split, by name: `json/DOMAIN/SPLIT`. Without a domain `source` where there is one, else the whole of `json/`.
+/// In the published layouts a domain is a camera, the beginning of the clips' names; without one all cameras are taken.
 ///
 /// # Errors
 /// [`HostError`] when there is no such domain, or its folder cannot be read or holds no clip.
 pub fn clips_of(data: &Path, domain: Option<&str>, split: Split) -> Result<Vec<ClipFiles>, HostError> {
+    if let Some(published) = Published::recognise(data)? {
+        return published_layout::clips(data, published, domain, split);
+    }
     let json = data.join("json");
     let source = json.join("source");
     let base = match domain {
@@ -111,18 +118,36 @@ fn domain_folder(json: &Path, domain: &str) -> Result<PathBuf, HostError> {
     if is_name && folder.is_dir() {
         return Ok(folder);
     }
-    let mut there: Vec<String> = Vec::new();
-    for entry in fs::read_dir(json).map_err(HostError::file(json))? {
-        let entry = entry.map_err(HostError::file(json))?;
-        if entry.path().is_dir() {
-            there.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    there.sort();
+    let there = folders(json)?;
     Err(HostError::data(json, format!("no domain {domain:?}"), format!("name one of {}", there.join(", "))))
 }
 
-fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), HostError> {
+/// Names of a data set's target domains, sorted: the cameras of a published layout, the folders below `json/` but for `source`.
+///
+/// # Errors
+/// [`HostError`] when a folder cannot be read or holds no clip.
+pub fn domains(data: &Path) -> Result<Vec<String>, HostError> {
+    if let Some(published) = Published::recognise(data)? {
+        return published_layout::cameras(data, published);
+    }
+    let mut names = folders(&data.join("json"))?;
+    names.retain(|name| !["source", Split::Train.name(), Split::Test.name()].contains(&name.as_str()));
+    Ok(names)
+}
+
+fn folders(folder: &Path) -> Result<Vec<String>, HostError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(HostError::file(folder))? {
+        let entry = entry.map_err(HostError::file(folder))?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(super) fn collect(folder: &Path, out: &mut Vec<PathBuf>) -> Result<(), HostError> {
     for entry in fs::read_dir(folder).map_err(HostError::file(folder))? {
         let path = entry.map_err(HostError::file(folder))?.path();
         if path.is_dir() {

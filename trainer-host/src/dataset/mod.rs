@@ -6,4 +6,11 @@ pub mod camera;
 
 pub mod layout;
 
+pub mod published_layout;
+
+pub mod sound;
+
 pub mod windows;
+
+#[cfg(test)]
+mod published_layout_tests;

@@ -20,7 +20,8 @@ pub struct EvaluateArguments {
     /// Data set; its test split is evaluated.
     #[arg(long)]
     pub data: PathBuf,
-    /// Domain (camera) of a benchmark with several: a folder below json/. Left out: `source` where there is one.
+    /// Domain (camera) of a data set with several: a folder below json/, or the beginning of ShanghaiTech's and HuVAD's clip names. Left
+    /// out: `source` where there is one, else all.
     #[arg(long)]
     pub domain: Option<String>,
     /// Which frame scores to evaluate.
@@ -47,6 +48,9 @@ pub struct EvaluateArguments {
     /// Write ROC, precision-recall and score distributions as SVG into this folder.
     #[arg(long)]
     pub plots: Option<PathBuf>,
+    /// Stop at the first clip that cannot be read, in place of leaving it out.
+    #[arg(long)]
+    pub strict: bool,
     /// End with one line of JSON on stdout, in place of the text.
     #[arg(long)]
     pub json: bool,
@@ -75,6 +79,7 @@ impl EvaluateArguments {
             lane: self.lane,
             base_rate: self.base_rate,
             frames_per_second: self.frames_per_second,
+            strict: self.strict,
             progress: true,
         })
     }

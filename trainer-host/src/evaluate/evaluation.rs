@@ -4,6 +4,7 @@ use super::events::{AlarmExpectation, EventFigures, event_figures, frames_per_al
 use super::model::{Lane, Model};
 use super::scores::{FrameScores, GroupBy, Groups, device_frames, frame_samples, paper_frames, score_windows, window_samples};
 use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, read_events};
+use crate::dataset::sound::sound_clips;
 use crate::dataset::windows::{ClipTruth, read_clips_at};
 use crate::error::HostError;
 use crate::metric::alarms::AlarmLoad;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub base_rate: f64,
     /// Frames per second of the camera that expected alarms are computed for, above 0.
     pub frames_per_second: f64,
+    /// Whether a clip that cannot be read is an error, and not only named and left out.
+    pub strict: bool,
     /// Whether to draw a progress bar on a terminal.
     pub progress: bool,
 }
@@ -62,6 +65,7 @@ impl Default for Settings {
             lane: Lane::Exact,
             base_rate: BASE_RATE,
             frames_per_second: 30.0,
+            strict: false,
             progress: false,
         }
     }
@@ -111,7 +115,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`HostError`] when the data is unreadable, has no masks, or holds one class only.
 pub fn evaluate_model(model: &dyn Model, data: &Path, settings: &Settings) -> Result<Evaluation, HostError> {
-    let files = clips_of(data, settings.domain.as_deref(), Split::Test)?;
+    let files = sound_clips(clips_of(data, settings.domain.as_deref(), Split::Test)?, settings.strict)?.clips;
     evaluate_clips(model, &files, read_events(data)?.as_ref(), data, settings)
 }
 

@@ -117,7 +117,7 @@ fn scores_per_step(area: &Area<'_>, settings: &Settings, results: &Results, mode
         let mut chart = ChartBuilder::on(panel)
             .caption(camera, ("sans-serif", 14))
             .margin(6)
-            .x_label_area_size(24)
+            .x_label_area_size(36)
             .y_label_area_size(48)
             .build_cartesian_2d(-0.6..cell.steps.len() as f64 - 0.4, vertical)?;
         chart
@@ -158,7 +158,14 @@ fn box_plots(area: &Area<'_>, data: &[(String, Vec<f64>)]) -> Drawn {
         let row = (count as f64 - 1.0 - y.round()) as usize;
         if (y - y.round()).abs() < 1e-6 { data.get(row).map_or_else(String::new, |(name, _)| name.clone()) } else { String::new() }
     };
-    chart.configure_mesh().y_labels(2 * count + 1).y_label_formatter(&name).light_line_style(TRANSPARENT).x_desc("%").draw()?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(2 * count + 1)
+        .y_label_formatter(&name)
+        .light_line_style(TRANSPARENT)
+        .x_desc("%")
+        .draw()?;
     for (row, (_, values)) in data.iter().enumerate() {
         let y = (count - 1 - row) as f64;
         let at = |share: f64| 100.0 * quantile(values, share).unwrap_or(0.0);
@@ -168,6 +175,11 @@ fn box_plots(area: &Area<'_>, data: &[(String, Vec<f64>)]) -> Drawn {
     }
     Ok(())
 }
+
+/// Room of a methodology's name, pixels.
+const NAME_WIDTH: i32 = 130;
+/// Its height.
+const NAME_HEIGHT: i32 = 13;
 
 /// A point a methodology that asks for verdicts.
 fn label_cost(area: &Area<'_>, settings: &Settings, results: &Results, model: &str) -> Drawn {
@@ -187,8 +199,18 @@ fn label_cost(area: &Area<'_>, settings: &Settings, results: &Results, model: &s
         .build_cartesian_2d(across, range(points.iter().map(|point| point.2)))?;
     chart.configure_mesh().x_desc("verdicts per camera").y_desc("held-out EBI, %").light_line_style(TRANSPARENT).draw()?;
     chart.draw_series(points.iter().map(|(_, x, y)| Circle::new((*x, *y), 4, INK.filled())))?;
-    chart.draw_series(
-        points.iter().map(|(name, x, y)| EmptyElement::at((*x, *y)) + Text::new((*name).to_owned(), (7, -6), ("sans-serif", 12))),
-    )?;
+    // Names at the right of their points, moved down where they would lie on each other.
+    let mut names: Vec<((i32, i32), &str)> = points.iter().map(|(name, x, y)| (chart.backend_coord(&(*x, *y)), *name)).collect();
+    names.sort_unstable_by_key(|((x, y), _)| (*y, *x));
+    let mut placed: Vec<(i32, i32)> = Vec::new();
+    for ((x, y), name) in names {
+        let (left, mut top) = (x + 8, y - 6);
+        while placed.iter().any(|(other_left, other_top)| (left - other_left).abs() < NAME_WIDTH && (top - other_top).abs() < NAME_HEIGHT) {
+            top += 1;
+        }
+        placed.push((left, top));
+        let (origin_x, origin_y) = area.get_base_pixel();
+        area.draw_text(name, &("sans-serif", 12).into_text_style(area), (left - origin_x, top - origin_y))?;
+    }
     Ok(())
 }
