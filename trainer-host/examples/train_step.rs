@@ -2,7 +2,7 @@
 //!
 //! `prepare` makes a weight file. `train` and `score` print one line of JSON when they are ready; then each line on stdin is a number of
 //! steps or calls, answered by one line of JSON when they are done, so that whoever asks can take turns with another contender and read
-//! this process's CPU clock around each burst. Windows are a safetensors file with `x` (N, 2, 18, T), `f32`, normalised, all of them normal
+//! this process's CPU clock around each burst; a negative number of calls is that many without a clock around each. Windows are a safetensors file with `x` (N, 2, 18, T), `f32`, normalised, all of them normal
 //! ones. Step k trains on windows `k * batch` and following, from the beginning again after the last whole batch.
 
 use alfred_core::limits::{CHANNELS, JOINTS};
@@ -16,8 +16,8 @@ use alfred_trainer_host::train::architecture::{Architecture, Backend, TrainerOpt
 use alfred_trainer_host::train::checkpoint::{Metadata, read, replace, to_bytes};
 use alfred_trainer_host::train::trainer::Trainer;
 use clap::{Parser, Subcommand};
-use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -165,7 +165,7 @@ fn train_on_demand(arguments: &Arguments, backend: Backend) -> Result<(), HostEr
     answer(&json!({"parameters": trainer.parameter_count(), "windows": steps.set.len()}))?;
     on_demand(|count| {
         let start = Instant::now();
-        let losses = (0..count).map(|_| steps.next(trainer.as_mut())).collect::<Result<Vec<_>, _>>()?;
+        let losses = (0..count.unsigned_abs()).map(|_| steps.next(trainer.as_mut())).collect::<Result<Vec<_>, _>>()?;
         Ok(json!({"seconds": start.elapsed().as_secs_f64(), "losses": losses}))
     })
 }
@@ -186,15 +186,23 @@ fn score_on_demand(arguments: &Arguments, lane: Lane) -> Result<(), HostError> {
     let scores = results.iter().map(|result| result.map(|score| score.value()));
     let scores = scores.collect::<Result<Vec<_>, _>>().map_err(|fault| HostError::data(&arguments.windows, fault, "give other windows"))?;
     answer(&json!({"scores": scores}))?;
+    let batches: Vec<_> = windows.chunks_exact(arguments.batch).collect();
+    let results = &mut results[..arguments.batch];
     let mut done = 0;
     on_demand(|count| {
-        let (mut calls_us, mut undisturbed) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for _ in 0..count {
-            let start = done % (windows.len() / arguments.batch) * arguments.batch;
+        let mut call = || {
+            scorer.score_batch(batches[done % batches.len()], results);
             done += 1;
+        };
+        if count < 0 {
+            (count..0).for_each(|_| call());
+            return Ok(json!({}));
+        }
+        let (mut calls_us, mut undisturbed) = (Vec::new(), Vec::new());
+        for _ in 0..count {
             let before = interruptions();
             let clock = Instant::now();
-            scorer.score_batch(&windows[start..start + arguments.batch], &mut results[..arguments.batch]);
+            call();
             calls_us.push(clock.elapsed().as_secs_f64() * 1e6);
             undisturbed.push(interruptions() == before);
         }
@@ -202,13 +210,15 @@ fn score_on_demand(arguments: &Arguments, lane: Lane) -> Result<(), HostError> {
     })
 }
 
-/// How often this thread had to give its core to somebody else so far; always 0 where the system does not count it.
-fn interruptions() -> i64 {
-    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.involuntary_context_switches())
+/// How often this process' main thread had to give its core to somebody else so far; always 0 where the system does not count it.
+fn interruptions() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Answers each line of stdin, a number, until there are no more.
-fn on_demand(mut burst: impl FnMut(usize) -> Result<Value, HostError>) -> Result<(), HostError> {
+fn on_demand(mut burst: impl FnMut(i64) -> Result<Value, HostError>) -> Result<(), HostError> {
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| HostError::argument("stdin", error))?;
         let count = line.trim().parse().map_err(|error| HostError::argument(format!("stdin: {line}"), error))?;
