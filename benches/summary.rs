@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use support::contest::{Contender, Length, Nothing, Times, hold};
 use support::crowd::Crowd;
-use support::engines::{Field, NamedScorer, TRACT_COLLAPSED, TRACT_EXPORTED, field};
+use support::engines::{Field, NamedScorer, TRACT_COLLAPSED, TRACT_EXPORTED, field, other_models};
 use support::machine;
 use support::stream::{Model, Stream};
 
@@ -23,6 +23,7 @@ use support::stream::{Model, Stream};
 static ALLOCATOR: ArenaAllocator = ArenaAllocator::new();
 
 const MEASURED: Length = Length { rounds: 100, calls: 50, warm_up_calls: 5 };
+const MEASURED_SLOW: Length = Length { rounds: 20, calls: 5, warm_up_calls: 1 };
 const SMOKE: Length = Length { rounds: 2, calls: 2, warm_up_calls: 0 };
 
 /// What the project promised of its fast lane at batch 1, and of a frame with 16 persons.
@@ -72,6 +73,7 @@ fn main() {
     println!("\"Disturbed\" are calls during which another process got the core; \"own p99\" leaves them out.\n");
     let ratios = print_engines(&mut field, length);
     print_batches(&mut field, length);
+    print_other_models(&crowd, if is_measured { MEASURED_SLOW } else { SMOKE });
     let frame_median_us = print_frames(&crowd, length);
     print_targets(ratios, frame_median_us);
     let (load_after, interruptions) = (machine::load_average(), machine::interruptions());
@@ -115,6 +117,20 @@ fn print_batches(field: &mut Field, length: Length) {
             times[0].median_us() / batch as f64
         });
         println!("| {} | {:.2} | {:.2} | {:.2} |", named.name, medians[0], medians[1], medians[2]);
+    }
+    println!();
+}
+
+/// SPARTA and GA-VAE, one window at a time.
+fn print_other_models(crowd: &Crowd, length: Length) {
+    println!("## Other architectures: one window at a time, made-up weights, {} calls each\n", length.rounds * length.calls);
+    println!("| model and lane | T | median µs | p99 µs | own p99 µs | disturbed |\n|---|---:|---:|---:|---:|---:|");
+    let mut models = other_models(crowd);
+    let mut calls: Vec<EngineCall<'_>> = models.iter_mut().map(|(named, windows)| EngineCall::new(named, windows, 1)).collect();
+    let mut contenders: Vec<&mut dyn Contender> = calls.iter_mut().map(|call| call as &mut dyn Contender).collect();
+    let times = hold(&mut contenders, length);
+    for (call, times) in calls.iter().zip(&times) {
+        println!("| {} | {} | {} |", call.named.name, call.windows[0].frames(), spread(times, 1));
     }
     println!();
 }

@@ -1,16 +1,23 @@
 //! Exported graphs against the native engine they were exported from: the same scores through tract, batch by batch.
 
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
+use alfred_models::ga_vae::parameters::HeapParameters as GaVaeParameters;
+use alfred_models::ga_vae::shape::GaVaeShape;
+use alfred_models::ga_vae::weights_file::{GaVaeMetadata, GaVaeWeights};
 use alfred_models::onnx_manifest::Declaration;
+use alfred_models::sparta::parameters::Form;
+use alfred_models::sparta::weights_file::{self as sparta_file, SpartaMetadata, SpartaWeights};
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self, StgNfMetadata, StgNfWeights};
 use alfred_models::tract_engine::{Budget, ModelSource, TractEngine};
+use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
 use alfred_testkit::golden::{GoldenFile, golden_path};
-use alfred_testkit::tolerance::{STG_NF_TOLERANCE_SHT, STG_NF_TOLERANCE_UB, Tolerance};
+use alfred_testkit::tolerance::{SPARTA_TOLERANCE, STG_NF_TOLERANCE_SHT, STG_NF_TOLERANCE_UB, Tolerance};
+use alfred_trainer_host::evaluate::model::{FileModel, Lane as ModelLane, Model};
 use alfred_trainer_host::export::check_windows::check_windows;
-use alfred_trainer_host::export::command::{ExportArguments, ExportFormat, run};
+use alfred_trainer_host::export::command::{ExportArguments, ExportFormat, run, to_onnx as any_to_onnx};
 use alfred_trainer_host::export::stg_nf::to_onnx;
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -32,7 +39,8 @@ fn scores(scorer: &mut dyn Scorer, windows: &[Window]) -> Vec<f64> {
 
 /// The windows that `alfred-host export --check-windows` writes, and their native scores.
 fn windows(weights: &StgNfWeights) -> (Vec<Window>, Vec<f64>) {
-    let bytes = check_windows(weights).expect("scores");
+    let mut scorer = StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).expect("a scorer");
+    let bytes = check_windows(&mut scorer).expect("scores");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
     let floats = |name: &str| -> Vec<f32> {
         let view = file.tensor(name).expect("in the file");
@@ -107,6 +115,69 @@ fn an_exported_graph_says_what_it_is() {
     assert!(bytes.windows(17).any(|part| part == b"MIT OR Apache-2.0"), "a licence is not lost");
 }
 
+/// SPARTA in both forms and GA-VAE with values of ordinary sizes, never trained.
+fn other_weights() -> Vec<(&'static str, Weights)> {
+    let mut random = Random::new(21);
+    let mut sparta = |form| {
+        let mut parameters = sparta_file::HeapParameters::zero();
+        parameters.values_mut().iter_mut().for_each(|value| *value += 0.15 * random.normal() as f32);
+        let metadata = SpartaMetadata { form, threshold: Some(0.5), ..SpartaMetadata::default() };
+        Weights::Sparta(SpartaWeights { parameters, metadata })
+    };
+    let [published, tokens] = [sparta(Form::Published), sparta(Form::Tokens)];
+    let mut parameters = GaVaeParameters::zero(GaVaeShape::new(2).expect("a width"));
+    parameters.visit_mut(|tensor| {
+        let extent = 1.0 / (tensor.shape.dimensions().iter().skip(1).product::<usize>() as f64).sqrt();
+        tensor.values.iter_mut().for_each(|value| *value += (extent * random.between(-0.5, 0.5)) as f32);
+    });
+    let metadata = GaVaeMetadata { threshold: Some(2.5), ..GaVaeMetadata::default() };
+    let ga_vae = Weights::GaVae(GaVaeWeights { parameters, metadata });
+    vec![("sparta, published form", published), ("sparta, tokens form", tokens), ("ga-vae", ga_vae)]
+}
+
+#[test]
+fn every_architecture_is_exported_and_says_what_it_is() {
+    for (what, weights) in other_weights() {
+        let model = FileModel::of(weights.clone(), Path::new(what)).expect("a model");
+        let mut native = model.scorer(ModelLane::Exact).expect("a scorer");
+        let frames = native.window_frames();
+        let mut random = Random::new(22);
+        let windows: Vec<Window> = (0..6)
+            .map(|_| {
+                let values: Vec<f32> = (0..2 * 18 * frames).map(|_| random.normal() as f32).collect();
+                Window::from_time_major(&values).expect("a window")
+            })
+            .collect();
+        let expected = scores(native.as_mut(), &windows);
+        assert!(expected.iter().all(|score| *score > 0.05), "{what}: {expected:?}");
+        for batch in [1, 4] {
+            let bytes = any_to_onnx(&weights, batch);
+            let source = ModelSource::Bytes { name: what, bytes: &bytes };
+            let mut exported = TractEngine::load(source, Declaration::default(), Budget::Unbounded).expect("our engine takes it");
+            for (number, (score, expected)) in scores(&mut exported, &windows).into_iter().zip(&expected).enumerate() {
+                let agrees = (score - expected).abs() <= 1e-4 * (1.0 + expected.abs());
+                assert!(agrees, "{what}, batch {batch}, window {number}: {score} instead of {expected}");
+            }
+            let manifest = exported.manifest();
+            assert_eq!((manifest.window_frames, manifest.score_frame), (frames, native.score_frame_in_window()), "{what}");
+            assert_eq!((manifest.threshold, manifest.batch_windows), (weights.threshold(), batch), "{what}");
+        }
+    }
+}
+
+#[test]
+fn exported_published_sparta_weights_compute_the_published_scores() {
+    let Some(path) = golden_path("weights/sparta_ftd_sht.safetensors") else { return };
+    let Some(vectors) = GoldenFile::find("vectors/sparta_ftd_sht.safetensors") else { return };
+    let bytes = any_to_onnx(&alfred_models::weights::read_path(&path).expect("golden weights"), 1);
+    let source = ModelSource::Bytes { name: "sparta", bytes: &bytes };
+    let mut exported = TractEngine::load(source, Declaration::default(), Budget::Unbounded).expect("our engine takes it");
+    let found = scores(&mut exported, &vectors.tensor("normalized_f64").windows());
+    for (number, (score, expected)) in found.into_iter().zip(vectors.tensor("score_b1").values).enumerate() {
+        assert!(SPARTA_TOLERANCE.allows(score, expected), "window {number}: {score} instead of {expected}");
+    }
+}
+
 #[test]
 fn exported_published_weights_compute_the_published_scores() {
     for (model, tolerance) in [
@@ -143,7 +214,8 @@ fn the_command_writes_what_it_says_or_names_what_is_wrong() {
     };
     let read = |name: &str| std::fs::read(folder.join(name)).expect("written");
     run(&arguments(ExportFormat::Onnx, 2)).expect("exports");
-    assert_eq!((read("out"), read("windows")), (to_onnx(&content, 2), check_windows(&content).expect("scores")));
+    let mut scorer = StgNfScorer::new(&content.parameters, &content.metadata.adjacency(), Lane::Exact).expect("a scorer");
+    assert_eq!((read("out"), read("windows")), (to_onnx(&content, 2), check_windows(&mut scorer).expect("scores")));
     run(&arguments(ExportFormat::Safetensors, 1)).expect("exports");
     assert_eq!(read("out"), bytes);
     for batch in [0, 17] {

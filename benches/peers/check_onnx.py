@@ -33,6 +33,15 @@ def in_venv(folder):
     return subprocess.run([python, *sys.argv], env=environment).returncode
 
 
+def tokens(x):
+    """SPARTA's inputs: each frame's joints and their differences to the first frame; both halves read as (24, 72) without permuting."""
+    import numpy
+
+    joints = numpy.concatenate([x, x - x[:, :, :1]], axis=3)
+    half = joints.shape[2] // 2
+    return [part.reshape(len(x), half, -1) for part in (joints[:, :, :half], joints[:, :, half:])]
+
+
 def check(host, weights, batch, folder):
     """Exports, checks and compares; whether all is well."""
     import numpy
@@ -48,7 +57,9 @@ def check(host, weights, batch, folder):
     session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
     windows = load_file(windows_path)
     batches = windows["x"].reshape(-1, batch, *windows["x"].shape[1:])
-    scores = numpy.concatenate([session.run(["nll"], {"x": x})[0] for x in batches])
+    names = [value.name for value in session.get_inputs()]
+    feed = (lambda x: dict(zip(names, tokens(x)))) if names == ["src", "tgt"] else (lambda x: {"x": x})
+    scores = numpy.concatenate([session.run(None, feed(x))[0] for x in batches])
     difference = numpy.abs(scores.astype(numpy.float64) - windows["score"])
     excess = difference - (ABSOLUTE + RELATIVE * numpy.abs(windows["score"]))
     good = bool(numpy.isfinite(scores).all() and (excess <= 0).all())
@@ -63,7 +74,7 @@ def check(host, weights, batch, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="target/debug/alfred-host", help="the built alfred-host")
-    parser.add_argument("weights", nargs="+", help="STG-NF weight files")
+    parser.add_argument("weights", nargs="+", help="weight files of STG-NF, SPARTA or GA-VAE")
     arguments = parser.parse_args()
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is None:

@@ -4,10 +4,16 @@ use super::crowd::Crowd;
 use alfred_core::limits::BATCH_WINDOWS_MAX;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
+use alfred_models::ga_vae::parameters::HeapParameters as GaVaeParameters;
+use alfred_models::ga_vae::scorer::GaVaeScorer;
+use alfred_models::ga_vae::shape::{GaVaeShape, PUBLISHED_WIDTH};
 use alfred_models::onnx_manifest::Declaration;
+use alfred_models::sparta::scorer::{Lane as WideLane, SpartaScorer};
+use alfred_models::sparta::weights_file as sparta_file;
 use alfred_models::stg_nf::scorer::{Engine, Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self, StgNfWeights};
 use alfred_models::tract_engine::{Budget, LoadError, ModelSource, TractEngine};
+use alfred_synth::random::Random;
 use alfred_testkit::golden::{announce, golden_path};
 use alfred_testkit::tolerance::STG_NF_TOLERANCE_SHT;
 use std::path::Path;
@@ -78,6 +84,39 @@ pub fn field(crowd: &Crowd) -> Field {
     let mut scorers: Vec<NamedScorer> = native.chain(tract).collect();
     check_agreement(&mut scorers, &windows);
     Field { weights, fast: fast.lane_name(), scorers, windows }
+}
+
+/// The other architectures, each with windows of its own length. Weights are made up: the time of a window does not depend on them.
+pub fn other_models(crowd: &Crowd) -> Vec<(NamedScorer, Vec<Window>)> {
+    let mut random = Random::new(5);
+    let mut sparta = sparta_file::HeapParameters::zero();
+    sparta.values_mut().iter_mut().for_each(|value| *value += 0.1 * random.normal() as f32);
+    let mut ga_vae = |width| {
+        let mut parameters = GaVaeParameters::zero(GaVaeShape::new(width).expect("a width"));
+        parameters.visit_mut(|tensor| {
+            let extent = 1.0 / (tensor.shape.dimensions().iter().skip(1).product::<usize>() as f64).sqrt();
+            tensor.values.iter_mut().for_each(|value| *value += (extent * random.between(-0.5, 0.5)) as f32);
+        });
+        parameters
+    };
+    let (narrow, wide) = (ga_vae(4), ga_vae(PUBLISHED_WIDTH));
+    let published = |lane| Box::new(SpartaScorer::new(&sparta, lane).expect("finite weights"));
+    let tokens = |lane| Box::new(SpartaScorer::new_tokens(&sparta, lane).expect("finite weights"));
+    let ga_vae = |parameters, lane| Box::new(GaVaeScorer::new(parameters, lane).expect("finite weights"));
+    let scorers: [(&str, Box<dyn Scorer>); 7] = [
+        ("SPARTA, published form, fast", published(WideLane::Fast)),
+        ("SPARTA, published form, exact", published(WideLane::Exact)),
+        ("SPARTA, tokens form, fast", tokens(WideLane::Fast)),
+        ("SPARTA, tokens form, exact", tokens(WideLane::Exact)),
+        ("GA-VAE, width 4, fast", ga_vae(&narrow, WideLane::Fast)),
+        ("GA-VAE, width 4, exact", ga_vae(&narrow, WideLane::Exact)),
+        ("GA-VAE, width 10, fast", ga_vae(&wide, WideLane::Fast)),
+    ];
+    let with_windows = |(name, scorer): (&'static str, Box<dyn Scorer>)| {
+        let windows = crowd.windows(scorer.window_frames(), &PixelScale::SQUARE);
+        (NamedScorer { name, scorer }, windows)
+    };
+    scorers.into_iter().map(with_windows).collect()
 }
 
 /// Loads an ONNX model into the smallest arena in which it runs.

@@ -25,6 +25,8 @@ pub mod arena;
 
 pub mod score_rule;
 
+pub mod onnx_keys;
+
 #[cfg(feature = "tract")]
 pub mod input_layout;
 

@@ -6,25 +6,15 @@
 //! (B, S, 72) with an output `score` are SPARTA. Everything else is refused with the key to declare.
 
 use crate::input_layout::InputLayout;
+pub use crate::onnx_keys::*;
 use crate::score_rule::{ScoreRule, ScoreSign, TensorName};
 use alfred_core::limits::BATCH_WINDOWS_MAX;
-
-/// Key: name of the architecture, free text.
-pub const KEY_ARCHITECTURE: &str = "alfred.architecture";
-/// Key: [`InputLayout`].
-pub const KEY_INPUT_LAYOUT: &str = "alfred.input_layout";
-/// Key: [`ScoreRule`].
-pub const KEY_SCORE_RULE: &str = "alfred.score_rule";
-/// Key: detections per window, must agree with the input's shape.
-pub const KEY_WINDOW_FRAMES: &str = "alfred.window_frames";
-/// Key: name of the preprocessing that the weights were trained with, free text; the data path compares it with its own.
-pub const KEY_PREPROCESSING: &str = "alfred.preprocessing";
 
 /// Longest free text of a declaration, bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// What somebody says about a model; everything is optional.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Declaration {
     /// Name of the architecture.
     pub architecture: Option<String>,
@@ -34,6 +24,10 @@ pub struct Declaration {
     pub score_rule: Option<ScoreRule>,
     /// Detections per window.
     pub window_frames: Option<usize>,
+    /// Frame of a window that its score belongs to.
+    pub score_frame: Option<usize>,
+    /// Decision threshold, finite.
+    pub threshold: Option<f32>,
     /// Name of the preprocessing.
     pub preprocessing: Option<String>,
 }
@@ -53,7 +47,7 @@ pub enum ManifestError {
     },
     /// The sidecar is no JSON object of texts, or has an unknown key.
     #[error(
-        "the sidecar {reason}: write one JSON object with the keys alfred.architecture, .input_layout, .score_rule, .window_frames, .preprocessing"
+        "the sidecar {reason}: write one JSON object with the keys alfred.architecture, .input_layout, .score_rule, .window_frames, .score_frame, .threshold, .preprocessing"
     )]
     BadSidecar {
         /// What is wrong.
@@ -140,6 +134,13 @@ impl Declaration {
             KEY_WINDOW_FRAMES => {
                 self.window_frames = Some(value.trim().parse().map_err(|_| bad(KEY_WINDOW_FRAMES, "write a whole number".into()))?);
             }
+            KEY_SCORE_FRAME => {
+                self.score_frame = Some(value.trim().parse().map_err(|_| bad(KEY_SCORE_FRAME, "write a whole number".into()))?);
+            }
+            KEY_THRESHOLD => {
+                let threshold = value.trim().parse().ok().filter(|threshold: &f32| threshold.is_finite());
+                self.threshold = Some(threshold.ok_or_else(|| bad(KEY_THRESHOLD, "write a finite number".into()))?);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -153,6 +154,8 @@ impl Declaration {
             input_layout: self.input_layout.or(weaker.input_layout),
             score_rule: self.score_rule.or(weaker.score_rule),
             window_frames: self.window_frames.or(weaker.window_frames),
+            score_frame: self.score_frame.or(weaker.score_frame),
+            threshold: self.threshold.or(weaker.threshold),
             preprocessing: self.preprocessing.or(weaker.preprocessing),
         }
     }
@@ -167,6 +170,8 @@ impl Declaration {
             (KEY_INPUT_LAYOUT, differ(&self.input_layout, &other.input_layout)),
             (KEY_SCORE_RULE, differ(&self.score_rule, &other.score_rule)),
             (KEY_WINDOW_FRAMES, differ(&self.window_frames, &other.window_frames)),
+            (KEY_SCORE_FRAME, differ(&self.score_frame, &other.score_frame)),
+            (KEY_THRESHOLD, differ(&self.threshold, &other.threshold)),
             (KEY_PREPROCESSING, differ(&self.preprocessing, &other.preprocessing)),
         ]
         .into_iter()
@@ -214,7 +219,7 @@ impl GraphFacts {
 }
 
 /// A complete, checked description of an ONNX model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Name of the architecture; empty if nothing says it.
     pub architecture: String,
@@ -224,6 +229,10 @@ pub struct Manifest {
     pub score_rule: ScoreRule,
     /// Detections T per window.
     pub window_frames: usize,
+    /// Frame of a window that its score belongs to, below `window_frames`.
+    pub score_frame: usize,
+    /// Decision threshold, if something says it.
+    pub threshold: Option<f32>,
     /// Windows B per run, 1 to [`BATCH_WINDOWS_MAX`].
     pub batch_windows: usize,
     /// Name of the preprocessing; empty if nothing says it.
@@ -260,6 +269,15 @@ impl Manifest {
                 "correct the declaration".into(),
             ));
         }
+        let published = match input_layout {
+            // The middle of the target.
+            InputLayout::SpartaTokens => window_frames * 3 / 4,
+            _ => window_frames / 2,
+        };
+        let score_frame = declared.score_frame.unwrap_or(published);
+        if score_frame >= window_frames {
+            return Err(mismatch(format!("{KEY_SCORE_FRAME} is {score_frame}"), format!("a window has {window_frames} frames")));
+        }
         let batch_windows = shape.first().copied().unwrap_or(0);
         if !(1..=BATCH_WINDOWS_MAX).contains(&batch_windows) {
             return Err(mismatch(format!("the batch is {batch_windows}"), format!("export with 1 to {BATCH_WINDOWS_MAX} windows")));
@@ -279,6 +297,8 @@ impl Manifest {
             input_layout,
             score_rule,
             window_frames,
+            score_frame,
+            threshold: declared.threshold,
             batch_windows,
             preprocessing: declared.preprocessing.unwrap_or_default(),
             output_index,

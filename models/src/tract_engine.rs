@@ -157,6 +157,10 @@ impl Scorer for TractEngine {
         self.manifest.window_frames
     }
 
+    fn score_frame_in_window(&self) -> usize {
+        self.manifest.score_frame
+    }
+
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]) {
         let count = windows.len().min(scores.len());
         let mut next = 0;

@@ -2,10 +2,11 @@
 
 use crate::ga_vae::shape::WINDOW_FRAMES as GA_VAE_FRAMES;
 use crate::ga_vae::weights_file::{self as ga_vae_file, GaVaeWeights};
-use crate::sparta::parameters::WINDOW_FRAMES as SPARTA_FRAMES;
+use crate::sparta::parameters::{SCORE_FRAME as SPARTA_SCORE_FRAME, WINDOW_FRAMES as SPARTA_FRAMES};
 use crate::sparta::weights_file::{self as sparta_file, SpartaWeights};
 use crate::stg_nf::weights_file::{self as stg_nf_file, StgNfWeights};
 use crate::weights_file::{FileFault, Format, WeightFile, read_bytes};
+use alfred_core::normalise::PixelScale;
 use std::path::Path;
 
 /// A tensor that only SPARTA's files hold.
@@ -101,6 +102,26 @@ impl Weights {
             Self::StgNf(weights) => weights.parameters.shape.frames(),
             Self::Sparta(_) => SPARTA_FRAMES,
             Self::GaVae(_) => GA_VAE_FRAMES,
+        }
+    }
+
+    /// Frame of a window, counted from its first one, that its score belongs to.
+    #[must_use]
+    pub const fn score_frame_in_window(&self) -> usize {
+        match self {
+            Self::StgNf(_) | Self::GaVae(_) => self.window_frames() / 2,
+            Self::Sparta(_) => SPARTA_SCORE_FRAME,
+        }
+    }
+
+    /// What pixels were divided by where the file does not say it: the published constants of its architecture; GA-VAE has no published
+    /// weights, so that its files are our own.
+    #[must_use]
+    pub const fn unnamed_scale(&self) -> PixelScale {
+        match self {
+            Self::StgNf(_) => PixelScale::PUBLISHED_STG_NF,
+            Self::Sparta(_) => PixelScale::PUBLISHED_SPARTA,
+            Self::GaVae(_) => PixelScale::SQUARE,
         }
     }
 

@@ -1,20 +1,26 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 the system failed, 2 bad input.
 
-use crate::config::{Config, LaneName, ScaleName, Source};
+use crate::config::{BundleConfig, Config, LaneName, ScaleName, Source};
 use crate::error::Error;
 use crate::live::line_source::LineSource;
+use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
-use crate::live::{self, LiveSettings};
+use crate::live::update::{UpdateSettings, Updates};
+use crate::live::{self, Deciding, LiveSettings};
 use crate::memory_map::MemoryMap;
 use crate::model_file::{self, LoadedModel};
 use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
 use alfred_board::generic_linux::MonotonicClock;
+use alfred_bundle::fingerprint::fingerprint;
+use alfred_bundle::slots::SlotSettings;
 use alfred_clips::frame_mask::{self, FrameMask};
 use alfred_clips::pose_file::{self, Clip};
 use alfred_core::units::Threshold;
+use alfred_models::stg_nf::scorer::Lane;
 use alfred_models::tract_engine::Budget;
+use alfred_wire::name::Name;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::{SigSet, Signal};
@@ -25,6 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Scores tracked skeletons, decides, and reports events, in fixed memory.
 #[derive(Parser)]
@@ -142,6 +149,7 @@ fn score(arguments: &ScoreArguments) -> Result<(), Error> {
     let mut pipeline = config
         .pipeline(model.window_frames(), model.scale, given.or(model.threshold))
         .map_err(|what| Error::input("configuration", what))?;
+    pipeline.window = pipeline.window.with_score_frame(model.score_frame());
     if let Some(scale) = arguments.scale {
         pipeline.scale = scale.divisors();
     }
@@ -243,11 +251,13 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
     let config = Config::read(&arguments.config)?;
     let place = |what| Error::file(&arguments.config, what);
     let model = model_file::load(&config.model.file, config.model.lane, Budget::Bounded { bytes: config.model.arena_bytes })?;
-    let pipeline = config.pipeline(model.window_frames(), model.scale, model.threshold).map_err(place)?;
+    let mut pipeline = config.pipeline(model.window_frames(), model.scale, model.threshold).map_err(place)?;
+    pipeline.window = pipeline.window.with_score_frame(model.score_frame());
     if pipeline.decision.is_none() {
         return Err(place("no threshold: set decision.threshold, or use a model file whose metadata has one".into()));
     }
     let map = MemoryMap::new(Some(&model));
+    let map = if config.bundle.is_some() { map.with_updates() } else { map };
     if arguments.verbose || arguments.check_config {
         eprintln!("{map}");
     }
@@ -278,17 +288,45 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         stats_period_s: config.output.stats_period_s,
         scoring_stack_bytes: model.stack_bytes(),
     };
-    let (scorer, clock, stop) = (model.into_scorer(), Arc::new(MonotonicClock), Some(stop.as_fd()));
+    let factory = Decider { scorer: model.into_scorer(), rule: settings.pipeline.decision, revision: 0 };
+    let deciding = match &config.bundle {
+        None => Deciding { live: factory, reserve: None, updates: None },
+        Some(bundle) => updated(config, bundle, &settings, factory)?,
+    };
+    let (clock, stop) = (Arc::new(MonotonicClock), Some(stop.as_fd()));
     match config.input.source {
         Source::Stdin => {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
-            live::run(settings, scorer, LineSource::new(stdin), stop, clock, unbuffered_stdout()?)
+            live::run_deciding(settings, deciding, LineSource::new(stdin), stop, clock, unbuffered_stdout()?)
         }
         Source::Socket => {
             let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
-            live::run(settings, scorer, source, stop, clock, unbuffered_stdout()?)
+            live::run_deciding(settings, deciding, source, stop, clock, unbuffered_stdout()?)
         }
     }
+}
+
+/// Opens the slots: a bundle in them decides instead of the model file.
+fn updated(config: &Config, bundle: &BundleConfig, settings: &LiveSettings, factory: Decider) -> Result<Deciding, Error> {
+    let invalid = |what: String| Error::input("configuration", what);
+    let slots = SlotSettings {
+        camera: Name::new(&config.camera).map_err(|error| invalid(format!("camera: {error}")))?,
+        fingerprint: fingerprint(&settings.pipeline),
+        trusted: bundle.trusted().map_err(invalid)?,
+        starts_max: bundle.starts_max,
+    };
+    let updates = UpdateSettings {
+        inbox: bundle.inbox.clone(),
+        slots: bundle.slots.clone(),
+        rules: bundle.rules(),
+        lane: match config.model.lane {
+            LaneName::Fast => Lane::Fast,
+            LaneName::Exact => Lane::Exact,
+        },
+        poll: Duration::from_millis(bundle.poll_ms),
+    };
+    let (updates, start) = Updates::open(updates, slots, factory)?;
+    Ok(Deciding { live: start.live, reserve: start.reserve, updates: Some(updates) })
 }
 
 /// std's stdout buffers by line with a lock of its own; the output thread has its buffer already.

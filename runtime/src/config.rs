@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::limits::CONFIG_BYTES_MAX;
+use alfred_bundle::signature::{PublicKey, key_from_hex};
+use alfred_bundle::trial::TrialRules;
 use alfred_core::decision::DecisionRule;
 use alfred_core::event::EventRule;
 use alfred_core::normalise::PixelScale;
@@ -10,6 +12,7 @@ use alfred_core::segment::SegmentRule;
 use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
+use alfred_wire::name::Name;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +49,9 @@ pub struct Config {
     /// How much memory the process may plan for.
     #[serde(default)]
     pub memory: MemoryConfig,
+    /// Whether and how weights are updated while it runs; left out: they are not.
+    #[serde(default)]
+    pub bundle: Option<BundleConfig>,
 }
 
 /// `[model]`.
@@ -294,6 +300,110 @@ impl Default for MemoryConfig {
     }
 }
 
+/// `[bundle]`: signed updates of weights and threshold. Relative paths start at the configuration file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleConfig {
+    /// Public keys of the host (64 hexadecimal digits each); bundles of others are refused.
+    pub keys: Vec<String>,
+    /// Folder in which `*.bundle` files appear; each is taken and removed.
+    pub inbox: PathBuf,
+    /// File for the slots; made if it is not there.
+    pub slots: PathBuf,
+    /// Windows scored beside the live model before a bundle may decide; 0: none.
+    #[serde(default = "default_shadow_windows")]
+    pub shadow_windows: u64,
+    /// Share of windows, 0 to 1, that both may decide differently.
+    #[serde(default = "default_disagreement_max")]
+    pub disagreement_max: f64,
+    /// Share of windows, 0 to 1, that a bundle may flag in shadow and on trial.
+    #[serde(default = "default_flag_rate_max")]
+    pub flag_rate_max: f64,
+    /// Windows on probation.
+    #[serde(default = "default_trial_windows")]
+    pub trial_windows: u64,
+    /// Windows without a score that shadow and trial may have.
+    #[serde(default = "default_faults_max")]
+    pub faults_max: u64,
+    /// Starts of the process during one shadow or trial; one more and the bundle goes.
+    #[serde(default = "default_starts_max")]
+    pub starts_max: u8,
+    /// Milliseconds between two looks at inbox and counts.
+    #[serde(default = "default_poll_ms")]
+    pub poll_ms: u64,
+}
+
+/// At 8 persons and 30 frames per second: 8 seconds.
+fn default_shadow_windows() -> u64 {
+    2000
+}
+
+fn default_disagreement_max() -> f64 {
+    0.2
+}
+
+fn default_flag_rate_max() -> f64 {
+    0.3
+}
+
+/// At 8 persons and 30 frames per second: 83 seconds.
+fn default_trial_windows() -> u64 {
+    20_000
+}
+
+fn default_faults_max() -> u64 {
+    10
+}
+
+fn default_starts_max() -> u8 {
+    3
+}
+
+fn default_poll_ms() -> u64 {
+    500
+}
+
+impl BundleConfig {
+    /// The bounds of shadow and trial.
+    #[must_use]
+    pub const fn rules(&self) -> TrialRules {
+        TrialRules {
+            shadow_windows: self.shadow_windows,
+            disagreement_max: self.disagreement_max,
+            flag_rate_max: self.flag_rate_max,
+            trial_windows: self.trial_windows,
+            faults_max: self.faults_max,
+        }
+    }
+
+    /// The keys.
+    ///
+    /// # Errors
+    /// Which key is none.
+    pub fn trusted(&self) -> Result<Vec<PublicKey>, String> {
+        let key = |text: &String| {
+            let key = key_from_hex(text).and_then(|bytes| PublicKey::from_bytes(&bytes));
+            key.ok_or_else(|| {
+                format!("bundle.keys: {text:?} is no key: give the 64 hexadecimal digits that `alfred-host bundle keygen` printed")
+            })
+        };
+        self.keys.iter().map(key).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.trusted()?.is_empty() {
+            return Err("bundle.keys: without a key every bundle is refused: give the host's public key, or leave [bundle] out".into());
+        }
+        if !self.rules().is_valid() {
+            return Err("bundle: disagreement_max and flag_rate_max must lie from 0 to 1, trial_windows must be at least 1".into());
+        }
+        if self.starts_max == 0 || !(10..=60_000).contains(&self.poll_ms) {
+            return Err("bundle: starts_max must be at least 1, poll_ms must lie from 10 to 60000".into());
+        }
+        Ok(())
+    }
+}
+
 fn default_camera() -> String {
     "camera".into()
 }
@@ -314,8 +424,13 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
         let mut config = Self::parse(&text).map_err(|what| Error::file(path, what))?;
-        if let (true, Some(folder)) = (config.model.file.is_relative(), path.parent()) {
+        if let Some(folder) = path.parent() {
+            // Joining an absolute path leaves it as it is.
             config.model.file = folder.join(&config.model.file);
+            if let Some(bundle) = &mut config.bundle {
+                bundle.inbox = folder.join(&bundle.inbox);
+                bundle.slots = folder.join(&bundle.slots);
+            }
         }
         Ok(config)
     }
@@ -335,6 +450,10 @@ impl Config {
         }
         if config.model.arena_bytes > 1 << 30 {
             return Err(format!("model.arena_bytes = {}: at most 1 GiB", config.model.arena_bytes));
+        }
+        if let Some(bundle) = &config.bundle {
+            bundle.check()?;
+            Name::new(&config.camera).map_err(|error| format!("camera: {error}"))?;
         }
         config.pipeline(24, PixelScale::SQUARE, None)?;
         Ok(config)

@@ -18,6 +18,12 @@ pub const OUTPUT_BUFFER_BYTES: usize = 32_768;
 /// Stack of the ingest and of the output thread.
 pub const IO_STACK_BYTES: usize = 96 * 1024;
 
+/// Stack of the update thread: signatures, self-tests and folding of weights.
+pub const UPDATE_STACK_BYTES: usize = 256 * 1024;
+
+/// Files of the inbox that one look takes notice of.
+pub const BUNDLE_FILES_PER_LOOK_MAX: usize = 64;
+
 /// Stack of the scoring thread with a native model.
 pub const SCORING_STACK_BYTES: usize = 192 * 1024;
 

@@ -5,12 +5,15 @@
 //! given back before the first frame and is not part of the map, nor are the program's own code and the system's libraries.
 
 use crate::error::Error;
+use crate::limits::UPDATE_STACK_BYTES;
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_BUFFER_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFER_POSES_MAX, SEGMENT_BUFFERS};
 use crate::live::TimedFrame;
 use crate::live::latency::Latency;
 use crate::live::line_source::LineSource;
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::update::MODEL_BYTES;
 use crate::model_file::LoadedModel;
+use alfred_bundle::format::BUNDLE_BYTES_MAX;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, SEGMENT_POSES_MAX, TRACKS_MAX};
 use alfred_core::pipeline::Pipeline;
 use alfred_core::scorer::Window;
@@ -44,6 +47,20 @@ pub struct MemoryMap {
 }
 
 impl MemoryMap {
+    /// The map with what updates need: two more models, the slots, and the thread.
+    #[must_use]
+    pub fn with_updates(mut self) -> Self {
+        let block = |compartment, name, count, bytes_each| Block { compartment, name, count, bytes_each, bytes: count * bytes_each };
+        let added = [
+            block("model", "bundles: confirmed, candidate and one on its way", 3, MODEL_BYTES),
+            block("runtime", "bundles in the slots and on their way", 3, BUNDLE_BYTES_MAX),
+            block("stack", "update thread", 1, UPDATE_STACK_BYTES),
+        ];
+        self.total_bytes += added.iter().map(|block| block.bytes).sum::<usize>();
+        self.blocks.extend(added);
+        self
+    }
+
     /// The map with a model, or of everything but the model.
     #[must_use]
     pub fn new(model: Option<&LoadedModel>) -> Self {

@@ -119,7 +119,7 @@ impl<'s> Replay<'s> {
     /// [`InvalidConfig`] names the setting outside the limits.
     pub fn new(scorer: &'s mut dyn Scorer, mut config: PipelineConfig, smoothing: Smoothing) -> Result<Self, InvalidConfig> {
         if smoothing == Smoothing::Paper {
-            let published = WindowPolicy::published(config.window.window_frames);
+            let published = WindowPolicy::published(config.window.window_frames).with_score_frame(config.window.score_frame);
             config.window = WindowPolicy { stride: config.window.stride, confidence_min: config.window.confidence_min, ..published };
             config.smoothing = CausalKernel::IDENTITY;
             config.decision = None;
@@ -172,7 +172,7 @@ impl<'s> Replay<'s> {
     }
 }
 
-/// The published attribution: a window's score at its centre frame, whenever it was computed.
+/// The published attribution: a window's score at the frame that the model's rule names, whenever it was computed.
 fn attribute_to_centres(collect: &mut Collect) {
     for row in &mut collect.rows {
         row.score = None;

@@ -12,6 +12,12 @@ use alfred_core::segment::SegmentRule;
 use alfred_core::smoothing::CausalKernel;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs, PersonId, Threshold};
+use alfred_models::ga_vae::parameters::{HeapParameters as GaVaeParameters, TensorRole as GaVaeRole};
+use alfred_models::ga_vae::scorer::GaVaeScorer;
+use alfred_models::ga_vae::shape::GaVaeShape;
+use alfred_models::sparta::parameters::ParameterFault as SpartaFault;
+use alfred_models::sparta::scorer::{Lane as WideLane, SpartaScorer};
+use alfred_models::sparta::weights_file as sparta_file;
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_models::stg_nf::scorer::{Engine, Lane, StgNfScorer};
@@ -52,7 +58,74 @@ pub fn run() -> Vec<Check> {
         checks.push(check(&format!("{} against exact", engine.name()), outcome));
     }
     checks.push(check("data path", data_path(&model)));
+    checks.extend(other_models().map(|(name, outcome)| check(name, outcome)));
     checks
+}
+
+/// Exact bits of the other architectures, the same on every machine: SPARTA's published form, SPARTA over tokens, GA-VAE.
+pub const OTHER_EXACT_BITS: [u64; 3] = [0xbe46_b547_863d_ff8b, 0x8d9b_74f1_ac93_6e9b, 0xb501_ccd3_6d7e_6e85];
+
+/// SPARTA in both forms and GA-VAE: bits of the exact lane, the fast lane's distance from it, and that neither allocates.
+fn other_models() -> [(&'static str, Result<String, String>); 3] {
+    [
+        ("sparta, published form", sparta(|parameters, lane| Ok(Box::new(SpartaScorer::new(parameters, lane)?)), OTHER_EXACT_BITS[0])),
+        ("sparta, tokens form", sparta(|parameters, lane| Ok(Box::new(SpartaScorer::new_tokens(parameters, lane)?)), OTHER_EXACT_BITS[1])),
+        ("ga-vae", ga_vae(OTHER_EXACT_BITS[2])),
+    ]
+}
+
+type MadeScorer<F> = Result<Box<dyn Scorer>, F>;
+
+fn sparta(make: impl Fn(&sparta_file::HeapParameters, WideLane) -> MadeScorer<SpartaFault>, expected: u64) -> Result<String, String> {
+    let (mut parameters, mut numbers) = (sparta_file::HeapParameters::zero(), Numbers(4));
+    parameters.values_mut().iter_mut().for_each(|value| *value += 0.15 * numbers.next());
+    let scorer = |lane| make(&parameters, lane).map_err(|fault| fault.to_string());
+    agree(scorer(WideLane::Exact)?, scorer(WideLane::Fast)?, expected)
+}
+
+fn ga_vae(expected: u64) -> Result<String, String> {
+    let shape = GaVaeShape::new(2).map_err(|fault| fault.to_string())?;
+    let (mut parameters, mut numbers) = (GaVaeParameters::zero(shape), Numbers(5));
+    parameters.values_mut().iter_mut().for_each(|value| *value += 0.15 * numbers.next());
+    // Zero minus a little is no variance.
+    parameters.visit_mut(|tensor| {
+        tensor.values.iter_mut().for_each(|value| *value = if tensor.role == GaVaeRole::RunningVariance { value.abs() } else { *value })
+    });
+    let scorer = |lane| GaVaeScorer::new(&parameters, lane).map(Box::new).map_err(|fault| fault.to_string());
+    agree(scorer(WideLane::Exact)?, scorer(WideLane::Fast)?, expected)
+}
+
+/// Compares both lanes over some windows.
+fn agree(mut exact: Box<dyn Scorer>, mut fast: Box<dyn Scorer>, expected: u64) -> Result<String, String> {
+    const WINDOWS: usize = 4;
+    let (mut numbers, frames) = (Numbers(6), exact.window_frames());
+    let windows: Vec<Window> = (0..WINDOWS)
+        .map(|_| {
+            let values: Vec<f32> = (0..2 * frames * 18).map(|_| 1.5 * numbers.next()).collect();
+            Window::from_time_major(&values).unwrap_or(Window::EMPTY)
+        })
+        .collect();
+    let mut scores = [[Err(ScoreFault::Engine); WINDOWS]; 2];
+    let before = thread_allocations();
+    exact.score_batch(&windows, &mut scores[0]);
+    fast.score_batch(&windows, &mut scores[1]);
+    let allocations = thread_allocations() - before;
+    let (mut folded, mut worst) = (0xCBF2_9CE4_8422_2325_u64, 0.0_f32);
+    for (a, b) in scores[0].iter().zip(&scores[1]) {
+        let (a, b) = (a.map_err(|fault| fault.to_string())?.value(), b.map_err(|fault| fault.to_string())?.value());
+        folded = (folded ^ u64::from(a.to_bits())).wrapping_mul(0x0000_0100_0000_01B3);
+        worst = worst.max((a - b).abs());
+        if (a - b).abs() > LANES_ABSOLUTE_MAX + LANES_RELATIVE_MAX * a.abs() {
+            return Err(format!("scores {a} and {b} differ by more than {LANES_ABSOLUTE_MAX} + {LANES_RELATIVE_MAX} * score"));
+        }
+    }
+    if folded != expected {
+        return Err(format!("{folded:016x} instead of {expected:016x}: this build does not compute what the others do"));
+    }
+    if allocations > 0 {
+        return Err(format!("{allocations} allocations while scoring"));
+    }
+    Ok(format!("{folded:016x}, as on every machine; fast lane off by {worst:.1e}; 0 allocations"))
 }
 
 /// Smooth, seeded numbers without any transcendental function: the same on every machine.

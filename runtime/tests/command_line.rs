@@ -4,7 +4,7 @@ mod support;
 
 use ndarray_npy::WriteNpyExt;
 use std::fs;
-use support::{Folder, assert_refused, run, text, tracked_json};
+use support::{Folder, assert_refused, other_weights, run, text, tracked_json};
 
 #[test]
 fn score_prints_one_line_per_frame_and_the_same_bytes_each_time() {
@@ -29,6 +29,24 @@ fn score_prints_one_line_per_frame_and_the_same_bytes_each_time() {
     let lines = run(&["score", "--model", text(&model), "--poses", text(&poses), "--out", "jsonl"]);
     let first = String::from_utf8(lines.stdout).expect("text").lines().next().map(str::to_owned);
     assert_eq!(first.as_deref(), Some(r#"{"clip":"01_0001","frame":0,"persons":2,"score":null,"smoothed":null,"anomalous":null}"#));
+}
+
+#[test]
+fn every_native_architecture_scores_and_its_scores_stand_at_its_own_frame() {
+    let folder = Folder::new("architectures");
+    let poses = folder.write("01_0001_alphapose_tracked_person.json", tracked_json(2, 70));
+    for (model, name, score_frame) in other_weights(&folder) {
+        let output = run(&["score", "--model", text(&model), "--poses", text(&poses), "--lane", "exact"]);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let table = String::from_utf8(output.stdout).expect("text");
+        let scored: Vec<&str> =
+            table.lines().skip(1).filter(|line| line.split(',').nth(3).is_some_and(|score| !score.is_empty())).collect();
+        assert!(scored[0].starts_with(&format!("01_0001,{score_frame},2,")), "{name}: {}", scored[0]);
+        let told = String::from_utf8(run(&["self-test", "--model", text(&model)]).stdout).expect("text");
+        assert!(told.contains(name), "{told}");
+        let map = run(&["memory-map", "--model", text(&model)]);
+        assert!(String::from_utf8_lossy(&map.stdout).contains("scorer"), "{name}");
+    }
 }
 
 #[test]

@@ -31,5 +31,7 @@ pub mod import;
 
 pub mod export;
 
+pub mod bundle_command;
+
 #[cfg(test)]
 mod command_tests;

@@ -1,5 +1,6 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
+use alfred_trainer_host::bundle_command::{self, BundleArguments};
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
 use alfred_trainer_host::experiment::command::{self as experiment_command, ExperimentArguments};
@@ -32,6 +33,8 @@ enum Command {
     Import(ImportArguments),
     /// Writes weights as ONNX or plain safetensors.
     Export(ExportArguments),
+    /// Makes keys; builds, shows and verifies the signed bundles that devices take.
+    Bundle(BundleArguments),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +55,6 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Experiment(arguments) => experiment_command::run(arguments),
         Command::Import(arguments) => import_command::run(arguments),
         Command::Export(arguments) => export_command::run(arguments),
+        Command::Bundle(arguments) => bundle_command::run(arguments),
     }
 }

@@ -133,10 +133,10 @@ impl<V: AsRef<[f32]>, S: AsMut<[f32]>> GaVaeScorer<V, S> {
         self.engine().name()
     }
 
-    /// Bytes of the folded model and of the scratch memory.
+    /// Bytes of the folded model and of the scratch memory that a model of this shape needs.
     #[must_use]
-    pub fn bytes(&mut self) -> (usize, usize) {
-        (size_of::<f32>() * self.model.storage_values(), size_of_val(self.scratch.as_mut()))
+    pub fn heap_bytes(&self) -> usize {
+        size_of::<f32>() * (self.model.storage_values() + scratch_values(self.model.shape()))
     }
 
     /// The score of one window.

@@ -95,6 +95,12 @@ impl Lane for Avx2 {
     }
 
     #[inline(always)]
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm256_min_ps(one, other) }
+    }
+
+    #[inline(always)]
     fn square_root(self, value: Self::Vector) -> Self::Vector {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_sqrt_ps(value) }

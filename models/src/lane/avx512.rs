@@ -95,6 +95,12 @@ impl Lane for Avx512 {
     }
 
     #[inline(always)]
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm512_min_ps(one, other) }
+    }
+
+    #[inline(always)]
     fn square_root(self, value: Self::Vector) -> Self::Vector {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_sqrt_ps(value) }

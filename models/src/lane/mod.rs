@@ -46,6 +46,8 @@ pub(crate) trait Lane: Copy {
     fn multiply_add(self, one: Self::Vector, other: Self::Vector, term: Self::Vector) -> Self::Vector;
     /// The larger values; NaN where `other` is NaN.
     fn max(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
+    /// The smaller values; NaN where `other` is NaN.
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
     /// The square root, correctly rounded.
     fn square_root(self, value: Self::Vector) -> Self::Vector;
     /// The values whose bits are the given bits shifted up by 23: the lowest 8 bits of the significand become the exponent.

@@ -83,6 +83,12 @@ impl Lane for Neon {
     }
 
     #[inline(always)]
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        // SAFETY: NEON is in the target's baseline.
+        unsafe { vminq_f32(one, other) }
+    }
+
+    #[inline(always)]
     fn square_root(self, value: Self::Vector) -> Self::Vector {
         // SAFETY: NEON is in the target's baseline.
         unsafe { vsqrtq_f32(value) }

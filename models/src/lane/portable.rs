@@ -74,6 +74,11 @@ impl Lane for Portable {
     }
 
     #[inline(always)]
+    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector {
+        zip(one, other, |one, other| if one < other { one } else { other })
+    }
+
+    #[inline(always)]
     fn square_root(self, value: Self::Vector) -> Self::Vector {
         [libm::sqrtf(value[0]), libm::sqrtf(value[1]), libm::sqrtf(value[2]), libm::sqrtf(value[3])]
     }

@@ -26,6 +26,9 @@ pub const TOKENS: usize = 24;
 /// Detections of a window: the first half is the source, the second the target.
 pub const WINDOW_FRAMES: usize = 2 * TOKENS;
 
+/// Frame of a window that its score belongs to, by the published rule: the middle of the target.
+pub const SCORE_FRAME: usize = TOKENS + TOKENS / 2;
+
 /// Added to the variance by every layer normalisation.
 pub const NORM_EPSILON: f64 = 1e-5;
 

@@ -5,9 +5,9 @@ use super::fast::{Scores, WINDOWS_MAX};
 use super::fast_tokens::TokenScore;
 use super::fold::FoldedSparta;
 use super::fold_tokens::FoldedTokens;
-use super::parameters::WINDOW_FRAMES;
 #[cfg(feature = "std")]
 use super::parameters::{ParameterFault, SpartaParameters};
+use super::parameters::{SCORE_FRAME, WINDOW_FRAMES};
 #[cfg(target_arch = "aarch64")]
 use crate::lane::Neon;
 use crate::lane::Portable;
@@ -252,6 +252,10 @@ fn to_score(error: f64) -> ScoreResult {
 impl<M: Deref<Target: Folded>> Scorer for SpartaScorer<M> {
     fn window_frames(&self) -> usize {
         WINDOW_FRAMES
+    }
+
+    fn score_frame_in_window(&self) -> usize {
+        SCORE_FRAME
     }
 
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]) {

@@ -11,33 +11,8 @@
 
 use super::fold::{FoldedFlow, FoldedStgNf, SCALE, SHIFT};
 use super::parameters::{FLOWS, NETWORK_CHANNELS};
+use crate::lane::{Kernel, Lane, Portable};
 use alfred_core::limits::{JOINTS, WINDOW_FRAMES_MAX};
-
-/// The vector operations of one instruction set. A value of an implementing type is the proof that the processor has it.
-pub(super) trait Lane: Copy {
-    /// `WIDTH` values.
-    type Vector: Copy;
-    /// Values in a vector: 2 to 16.
-    const WIDTH: usize;
-    /// All values the same.
-    fn splat(self, value: f32) -> Self::Vector;
-    /// The first `WIDTH` values of a slice that has as many.
-    fn load(self, from: &[f32]) -> Self::Vector;
-    /// Writes to the first `WIDTH` values of a slice that has as many.
-    fn store(self, vector: Self::Vector, to: &mut [f32]);
-    /// `one + other`.
-    fn add(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
-    /// `one * other`.
-    fn multiply(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
-    /// `one / other`.
-    fn divide(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
-    /// `one * other + term`, rounded once or twice.
-    fn multiply_add(self, one: Self::Vector, other: Self::Vector, term: Self::Vector) -> Self::Vector;
-    /// The larger values; which one for NaN is not specified.
-    fn max(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
-    /// The smaller values; which one for NaN is not specified.
-    fn min(self, one: Self::Vector, other: Self::Vector) -> Self::Vector;
-}
 
 /// Polynomial for `exp(-(2 + raw) / 8)` on `0..=RAW_MAX`, lowest power first. Minimax of the error it makes in the scale (Remez
 /// exchange), with the value at 0 fixed, because dead ReLUs put much weight there. It changes the scale by at most 2.6e-8.
@@ -85,6 +60,9 @@ pub(super) const fn fits(frames: usize, width: usize) -> bool {
     (JOINTS * frames).is_multiple_of(group_values(frames, width)) && group_values(frames, width) <= GROUP_MAX
 }
 
+// Every window length is a multiple of 4, so that the portable lane and NEON run all of them.
+const _: () = assert!(Portable::WIDTH == 4 && fits(4, 4) && fits(20, 4) && fits(44, 4) && fits(48, 4));
+
 /// One coordinate of a window, cache-line aligned.
 #[repr(C, align(64))]
 struct Plane<const VALUES: usize>([f32; VALUES]);
@@ -107,13 +85,23 @@ struct Totals<V> {
 
 /// Negative log-likelihood of a window in bits per dimension. `window` holds `2 * 18 * T` values, [channel][joint][time]; T fits the
 /// lane ([`fits`]).
-#[inline(always)]
-pub(super) fn negative_log_likelihood<L: Lane>(lane: L, model: &FoldedStgNf, window: &[f32]) -> f64 {
-    // The published lengths are compiled with constant bounds.
-    match model.shape().frames() {
-        24 => run::<L, { 24 * JOINTS }>(lane, model, window, 24, const { group_values(24, L::WIDTH) }),
-        16 => run::<L, { 16 * JOINTS }>(lane, model, window, 16, const { group_values(16, L::WIDTH) }),
-        frames => run::<L, { WINDOW_FRAMES_MAX * JOINTS }>(lane, model, window, frames, group_values(frames, L::WIDTH)),
+pub(super) struct NegativeLogLikelihood<'a> {
+    pub(super) model: &'a FoldedStgNf,
+    pub(super) window: &'a [f32],
+}
+
+impl Kernel for NegativeLogLikelihood<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<L: Lane>(self, lane: L) -> f64 {
+        let Self { model, window } = self;
+        // The published lengths are compiled with constant bounds.
+        match model.shape().frames() {
+            24 => run::<L, { 24 * JOINTS }>(lane, model, window, 24, const { group_values(24, L::WIDTH) }),
+            16 => run::<L, { 16 * JOINTS }>(lane, model, window, 16, const { group_values(16, L::WIDTH) }),
+            frames => run::<L, { WINDOW_FRAMES_MAX * JOINTS }>(lane, model, window, frames, group_values(frames, L::WIDTH)),
+        }
     }
 }
 

@@ -20,17 +20,6 @@ mod dense;
 
 mod fast;
 
-#[cfg(target_arch = "x86_64")]
-mod lane_avx2;
-
-#[cfg(target_arch = "x86_64")]
-mod lane_avx512;
-
-#[cfg(target_arch = "aarch64")]
-mod lane_neon;
-
-mod lane_portable;
-
 pub mod scorer;
 
 #[cfg(test)]

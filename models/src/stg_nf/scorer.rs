@@ -3,11 +3,14 @@
 use super::adjacency::Adjacency;
 use super::dense::{self, DenseAdjacency};
 use super::exact;
+use super::fast::NegativeLogLikelihood;
 use super::fold::FoldedStgNf;
-use super::lane_portable::Portable;
 use super::parameters::{ParameterFault, StgNfParameters};
+#[cfg(target_arch = "aarch64")]
+use crate::lane::Neon;
+use crate::lane::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::{fast, lane_avx2, lane_avx512};
+use crate::lane::{Avx2, Avx512, Lane as _};
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::units::AnomalyScore;
 
@@ -62,9 +65,9 @@ enum Kernel {
     Dense,
     Portable,
     #[cfg(target_arch = "x86_64")]
-    Avx2(lane_avx2::Avx2),
+    Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
-    Avx512(lane_avx512::Avx512),
+    Avx512(Avx512),
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -79,9 +82,9 @@ impl Kernel {
             Engine::Dense => Some(Self::Dense),
             Engine::Portable => Some(Self::Portable),
             #[cfg(target_arch = "x86_64")]
-            Engine::Avx2 => lane_avx2::Avx2::detect().filter(|_| fast::fits(frames, lane_avx2::WIDTH)).map(Self::Avx2),
+            Engine::Avx2 => Avx2::detect().filter(|_| super::fast::fits(frames, Avx2::WIDTH)).map(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
-            Engine::Avx512 => lane_avx512::Avx512::detect().filter(|_| fast::fits(frames, lane_avx512::WIDTH)).map(Self::Avx512),
+            Engine::Avx512 => Avx512::detect().filter(|_| super::fast::fits(frames, Avx512::WIDTH)).map(Self::Avx512),
             #[cfg(target_arch = "aarch64")]
             Engine::Neon => Some(Self::Neon),
             #[allow(unreachable_patterns)]
@@ -179,16 +182,17 @@ impl StgNfScorer {
     }
 
     fn negative_log_likelihood(&self, window: &[f32]) -> f64 {
+        let fast = NegativeLogLikelihood { model: &self.model, window };
         match self.kernel {
             Kernel::Exact => exact::negative_log_likelihood(&self.model, window),
             Kernel::Dense => dense::negative_log_likelihood(&self.model, &self.adjacency, window),
-            Kernel::Portable => Portable.score(&self.model, window),
+            Kernel::Portable => Portable.run(fast),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(lane) => lane.score(&self.model, window),
+            Kernel::Avx2(lane) => lane.run(fast),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(lane) => lane.score(&self.model, window),
+            Kernel::Avx512(lane) => lane.run(fast),
             #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => super::lane_neon::Neon.score(&self.model, window),
+            Kernel::Neon => Neon.run(fast),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is built is read back; whatever is wrong is refused with its own code; no bit may change.
 
-use crate::fingerprint::fingerprint;
+use crate::collapse::collapse;
+use crate::fingerprint::{fingerprint, of_defaults};
 use crate::format::{BUNDLE_BYTES_MAX, Bundle, ErrorRate, HEADER_BYTES, QUANTILES, SIGNATURE_BYTES, read};
 use crate::signature::{PublicKey, SecretKey, check, key_from_hex, sign};
 use crate::test_kit::{admission, built, bundle, key, parameters};
@@ -9,10 +10,15 @@ use alfred_core::decision::DecisionRule;
 use alfred_core::event::EventRule;
 use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::PipelineConfig;
+use alfred_core::scorer::Window;
 use alfred_core::segment::SegmentRule;
 use alfred_core::smoothing::CausalKernel;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
+use alfred_core::verdict_head::HEAD_BYTES;
+use alfred_models::stg_nf::adjacency::Adjacency;
+use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
+use alfred_synth::random::Random;
 use alfred_wire::error_code::ErrorCode;
 use alfred_wire::name::Name;
 use proptest::prelude::*;
@@ -39,18 +45,18 @@ fn what_is_built_is_read_back_and_small() {
         let mut read = judge(&bytes).expect("valid");
         assert_ne!(read.self_test.expected, 0);
         read.self_test.expected = 0;
-        assert_eq!(read, original);
+        assert_eq!(read, Bundle { parameters: collapse(&original.parameters), ..original });
     }
-    assert_eq!(built(&plain).len(), 3112, "the documented size for T = 24");
-    assert_eq!(&built(&plain)[..12], b"ALFB\x28\x0C\0\0\x01\0\x01\x01", "the documented layout");
+    assert_eq!((built(&plain).len(), built(&bundle(3)).len()), (2744, 4068), "the documented size for T = 24");
+    assert_eq!(&built(&plain)[..12], b"ALFB\xB8\x0A\0\0\x01\0\x01\x01", "the documented layout");
 }
 
 #[test]
 fn the_longest_window_that_fits_is_the_documented_one() {
     let mut bytes = [0; BUNDLE_BYTES_MAX];
     let of = |frames| Bundle { parameters: parameters(frames, 1), head: b"", ..bundle(1) };
-    assert!(build(&of(36), &key(), &mut bytes).is_ok());
-    assert_eq!(build(&of(40), &key(), &mut bytes), Err(ErrorCode::BundleTooLarge));
+    assert!(build(&of(44), &key(), &mut bytes).is_ok());
+    assert_eq!(build(&of(48), &key(), &mut bytes), Err(ErrorCode::BundleTooLarge));
     let head = [1; 2000];
     assert_eq!(build(&Bundle { head: &head, ..bundle(1) }, &key(), &mut bytes), Err(ErrorCode::BundleTooLarge));
 }
@@ -125,9 +131,9 @@ fn a_right_signature_does_not_excuse_wrong_contents() {
     assert_eq!(resigned(|bytes| bytes[143] = 5), Err(ErrorCode::BundleMalformed), "a name with a zero");
     assert_eq!(resigned(|bytes| bytes[200] = 1), Err(ErrorCode::BundleMalformed), "something behind the name");
     assert_eq!(resigned(|bytes| bytes[144] = 3), Err(ErrorCode::BundleMalformed), "a shorter head");
-    // The first running variance becomes negative; its place follows from the table of tensors.
-    let before = 1 + 2 + 2 + 2 + 2 + 2 + 2 + 2;
-    assert_eq!(resigned(|bytes| bytes[HEADER_BYTES + 4 * before + 3] |= 0x80), Err(ErrorCode::BundleMalformed), "a negative variance");
+    let head_at = 4068 - SIGNATURE_BYTES - HEAD_BYTES;
+    assert_eq!(resigned(|bytes| bytes[head_at] = 9), Err(ErrorCode::BundleMalformed), "an unknown head");
+    assert_eq!(resigned(|bytes| bytes[head_at + 14] ^= 0x10), Err(ErrorCode::BundleSelfTest), "another head");
 }
 
 #[test]
@@ -139,6 +145,25 @@ fn a_builder_refuses_what_devices_would() {
     let rate = Some(ErrorRate { rate: 0.5, low: 0.6, high: 0.7 });
     assert_eq!(build(&Bundle { error_rate: rate, ..bundle(1) }, &key(), &mut bytes), Err(ErrorCode::BundleMalformed));
     assert_eq!(build(&Bundle { revision: 0, ..bundle(1) }, &key(), &mut bytes), Err(ErrorCode::BundleMalformed));
+}
+
+#[test]
+fn collapsing_moves_scores_by_rounding_only() {
+    for seed in 0..20 {
+        let original = parameters(24, seed);
+        let collapsed = collapse(&original);
+        assert_ne!(collapsed, original);
+        assert_eq!(collapse(&collapsed), collapsed, "once is enough");
+        let scorer = |parameters| StgNfScorer::new(parameters, &Adjacency::published(), Lane::Exact).expect("valid");
+        let (before, after) = (scorer(&original), scorer(&collapsed));
+        let mut random = Random::new(seed);
+        for _ in 0..20 {
+            let values: Vec<f32> = (0..2 * 24 * 18).map(|_| random.normal() as f32).collect();
+            let window = Window::from_time_major(&values).expect("24 frames");
+            let (before, after) = (before.score(&window).expect("finite").value(), after.score(&window).expect("finite").value());
+            assert!((before - after).abs() <= 2e-6 * (1.0 + before.abs()), "{before} {after}");
+        }
+    }
 }
 
 #[test]
@@ -172,6 +197,7 @@ fn the_fingerprint_depends_on_what_scores_depend_on_and_on_nothing_else() {
         original, 7_285_415_632_387_904_259,
         "the fingerprint of the default settings has changed: every bundle out there would be refused"
     );
+    assert_eq!(of_defaults(24, &PixelScale::SQUARE), Some(original));
     let changed = |change: fn(&mut PipelineConfig)| {
         let mut config = config.clone();
         change(&mut config);
@@ -206,7 +232,7 @@ proptest! {
     }
 
     #[test]
-    fn several_changes_are_refused_too(changes in proptest::collection::vec((0_usize..3116, 1_u8..), 1..6)) {
+    fn several_changes_are_refused_too(changes in proptest::collection::vec((0_usize..4068, 1_u8..), 1..6)) {
         let mut bytes = built(&bundle(3));
         for (at, change) in changes {
             bytes[at] = bytes[at].wrapping_add(change);
@@ -217,19 +243,19 @@ proptest! {
 
     #[test]
     fn bundles_of_all_shapes_come_back(
-        frames in 1_usize..=9, seed in any::<u64>(), parent in 0_u64..9, revision in 9_u64.., head in proptest::collection::vec(any::<u8>(), 0..60),
+        frames in 1_usize..=9, seed in any::<u64>(), parent in 0_u64..9, revision in 9_u64.., has_head in any::<bool>(),
         threshold in -1e30_f32..1e30, margin in 0_f32..1e30, mut quantiles in proptest::array::uniform9(-1e30_f32..1e30), knows in any::<bool>(),
     ) {
         quantiles.sort_by(f32::total_cmp);
         let decision = DecisionRule::new(Threshold::new(threshold).expect("finite"), margin).expect("not negative");
         let original = Bundle {
-            revision, parent, decision, parameters: parameters(4 * frames, seed), head: &head,
+            revision, parent, decision, parameters: parameters(4 * frames.min(if has_head { 6 } else { 9 }), seed), head: if has_head { bundle(1).head } else { b"" },
             quantiles: knows.then_some(quantiles), error_rate: None, ..bundle(1)
         };
         let bytes = built(&original);
         let read = read(check(&bytes, &[key().public()]).expect("signed")).expect("valid");
-        prop_assert_eq!(bytes.len(), SIGNATURE_BYTES + HEADER_BYTES + head.len() + 4 * (1 + read.parameters.tensors().map(|tensor| tensor.values.len()).sum::<usize>()));
-        prop_assert_eq!((read.parameters, read.head, read.quantiles, read.decision), (original.parameters, original.head, original.quantiles, original.decision));
+        prop_assert_eq!(bytes.len(), SIGNATURE_BYTES + HEADER_BYTES + original.head.len() + 4 * (1 + read.parameters.shape.trainable_parameters()));
+        prop_assert_eq!((read.parameters, read.head, read.quantiles, read.decision), (collapse(&original.parameters), original.head, original.quantiles, original.decision));
         prop_assert_eq!((read.revision, read.parent, QUANTILES.len()), (revision, parent, 9));
     }
 }

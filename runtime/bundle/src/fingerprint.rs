@@ -4,7 +4,10 @@
 //! signature does.
 
 use alfred_core::limits::{CHANNELS, JOINTS, WINDOW_MISSING_FRAMES_MAX};
+use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::PipelineConfig;
+use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
+use alfred_core::track_window::WindowPolicy;
 
 /// Raised whenever the data path computes other scores from the same settings.
 pub const DATA_PATH_VERSION: u64 = 1;
@@ -45,7 +48,18 @@ impl Default for Folded {
 /// The fingerprint of a data path. Its threshold, events and segments take no part: a bundle brings the one, the others decide nothing.
 #[must_use]
 pub fn fingerprint(config: &PipelineConfig) -> u64 {
-    let window = &config.window;
+    of_parts(&config.window, &config.scale, &config.smoothing)
+}
+
+/// The fingerprint of a device whose configuration says nothing about windows and smoothing; `None` for a window length that no model has.
+#[must_use]
+pub fn of_defaults(window_frames: usize, scale: &PixelScale) -> Option<u64> {
+    let smoothing = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES).ok()?;
+    let window = WindowPolicy::live(window_frames);
+    window.is_valid().then(|| of_parts(&window, scale, &smoothing))
+}
+
+fn of_parts(window: &WindowPolicy, scale: &PixelScale, smoothing: &CausalKernel) -> u64 {
     let words = [
         DATA_PATH_VERSION,
         CHANNELS as u64,
@@ -57,13 +71,13 @@ pub fn fingerprint(config: &PipelineConfig) -> u64 {
         window.jump_heights_max.map_or(u64::MAX, |heights| u64::from(heights.to_bits())),
         u64::from(window.skip_last_window),
         u64::from(window.confidence_min.to_bits()),
-        config.scale.x.to_bits(),
-        config.scale.y.to_bits(),
-        config.smoothing.back_frames() as u64,
-        config.smoothing.ahead_frames() as u64,
+        scale.x.to_bits(),
+        scale.y.to_bits(),
+        smoothing.back_frames() as u64,
+        smoothing.ahead_frames() as u64,
     ];
     let folded = words.into_iter().fold(Folded::new(), Folded::with);
-    config.smoothing.weights().iter().fold(folded, |folded, weight| fold_wide(folded, weight.to_bits())).value()
+    smoothing.weights().iter().fold(folded, |folded, weight| fold_wide(folded, weight.to_bits())).value()
 }
 
 /// FNV's product moves bits upwards only: both halves are folded in, so that the upper one spreads as well.

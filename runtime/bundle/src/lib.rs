@@ -1,11 +1,13 @@
 //! alfred-bundle: weights, threshold and all that belongs to them as one signed unit.
 //!
-//! Way of a bundle: `alfred-host bundle build` ([`format`], [`signature`]) → the device's inbox → [`verify`] (size, signature, contents,
+//! Way of a bundle: `alfred-host bundle build` ([`collapse`], [`mod@format`], [`signature`]) → the device's inbox → [`verify`] (size, signature, contents,
 //! camera, revision, [`fingerprint`], [`self_test`], in this order) → `slots`: stored, tried in shadow, on trial, confirmed or reverted.
 //!
 //! Without the feature `slots` the crate is no_std and allocates nothing.
 #![cfg_attr(not(feature = "slots"), no_std)]
 #![forbid(unsafe_code)]
+
+pub mod collapse;
 
 pub mod format;
 

@@ -6,6 +6,7 @@
 use crate::fingerprint::Folded;
 use alfred_core::limits::{CHANNELS, JOINTS};
 use alfred_core::scorer::Window;
+use alfred_core::verdict_head::VerdictHead;
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::StgNfParameters;
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
@@ -28,11 +29,11 @@ impl Numbers {
     }
 }
 
-/// Folds the scores' bits; what a device must find, too.
+/// Folds the scores' bits, the verdict head's part in them included; what a device must find, too.
 ///
 /// # Errors
 /// [`ErrorCode::BundleNotFinite`] when the weights cannot be folded, [`ErrorCode::BundleSelfTest`] when a window has no score.
-pub fn run(parameters: &StgNfParameters, max_hop: u8, seed: u64) -> Result<u64, ErrorCode> {
+pub fn run(parameters: &StgNfParameters, max_hop: u8, head: Option<&VerdictHead>, seed: u64) -> Result<u64, ErrorCode> {
     let adjacency = Adjacency::uniform(max_hop.into());
     let scorer = StgNfScorer::new(parameters, &adjacency, Lane::Exact).map_err(|_| ErrorCode::BundleNotFinite)?;
     let (mut numbers, mut window, mut folded) = (Numbers(seed), Window::EMPTY, Folded::new());
@@ -41,6 +42,7 @@ pub fn run(parameters: &StgNfParameters, max_hop: u8, seed: u64) -> Result<u64, 
         debug_assert_eq!(window.values().len(), CHANNELS * JOINTS * parameters.shape.frames());
         window.values_mut().iter_mut().for_each(|value| *value = 1.5 * numbers.next());
         let score = scorer.score(&window).map_err(|_| ErrorCode::BundleSelfTest)?;
+        let score = head.map_or(score, |head| head.combine(&window, score));
         folded = folded.with(score.value().to_bits().into());
     }
     Ok(folded.value())

@@ -6,13 +6,39 @@ use crate::signature::SecretKey;
 use crate::verify::{Admission, build};
 use alfred_core::decision::DecisionRule;
 use alfred_core::units::Threshold;
+use alfred_core::verdict_head::{Features, HEAD_BYTES, HEAD_DIRECTIONS, HEAD_FEATURES, HeadParts, VerdictHead};
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_synth::random::Random;
 use alfred_wire::name::Name;
+use std::sync::LazyLock;
 
 pub fn key() -> SecretKey {
     SecretKey::from_bytes(&[7; 32])
 }
+
+/// A head of ordinary numbers.
+static HEAD: LazyLock<[u8; HEAD_BYTES]> = LazyLock::new(|| {
+    let mut random = Random::new(1);
+    let mut numbers = |low, high| -> Features { std::array::from_fn(|_| random.between(low, high) as f32) };
+    let parts = HeadParts {
+        feature_means: numbers(-1.0, 1.0),
+        feature_deviations: numbers(0.1, 1.0),
+        verdict_weights: numbers(-0.5, 0.5),
+        verdict_bias: -1.0,
+        verdict_floor: -3.0,
+        directions: [[0.0; HEAD_FEATURES]; HEAD_DIRECTIONS],
+        direction_gains: [0.0; HEAD_DIRECTIONS],
+        rest_gain: 0.01,
+        distance_mean: 1.0,
+        distance_deviation: 0.5,
+        density_mean: 0.0,
+        density_deviation: 1.0,
+        verdict_share: 1.0,
+        distance_share: 0.5,
+        density_share: 1.0,
+    };
+    VerdictHead::from_parts(&parts).expect("ordinary numbers").to_bytes()
+});
 
 pub fn parameters(frames: usize, seed: u64) -> StgNfParameters {
     let mut parameters = StgNfParameters::zero(StgNfShape::new(frames).expect("a length that models have"));
@@ -40,7 +66,7 @@ pub fn bundle(revision: u64) -> Bundle<'static> {
         self_test: SelfTest { seed: revision, expected: 0 },
         parameters: parameters(24, revision),
         max_hop: 8,
-        head: b"head",
+        head: &*HEAD,
     }
 }
 

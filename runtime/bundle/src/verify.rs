@@ -1,5 +1,6 @@
 //! Everything that must hold before a bundle may be tried: one function, one code per reason.
 
+use crate::collapse::collapse;
 use crate::format::{BUNDLE_BYTES_MAX, Bundle, read};
 use crate::self_test;
 use crate::signature::{PublicKey, SecretKey, check, sign};
@@ -46,7 +47,7 @@ pub fn verify<'b>(bytes: &'b [u8], trusted: &[PublicKey], admission: &Admission)
 /// # Errors
 /// [`ErrorCode::BundleSelfTest`], [`ErrorCode::BundleNotFinite`].
 pub fn prove(bundle: &Bundle<'_>) -> Result<(), ErrorCode> {
-    let found = self_test::run(&bundle.parameters, bundle.max_hop, bundle.self_test.seed)?;
+    let found = self_test::run(&bundle.parameters, bundle.max_hop, bundle.verdict_head().as_ref(), bundle.self_test.seed)?;
     if found == bundle.self_test.expected { Ok(()) } else { Err(ErrorCode::BundleSelfTest) }
 }
 
@@ -55,8 +56,9 @@ pub fn prove(bundle: &Bundle<'_>) -> Result<(), ErrorCode> {
 /// # Errors
 /// [`ErrorCode::BundleTooLarge`], and whatever a device would refuse in its contents.
 pub fn build(bundle: &Bundle<'_>, key: &SecretKey, bytes: &mut [u8; BUNDLE_BYTES_MAX]) -> Result<usize, ErrorCode> {
-    let mut bundle = *bundle;
-    bundle.self_test.expected = self_test::run(&bundle.parameters, bundle.max_hop, bundle.self_test.seed)?;
+    bundle.parameters.validate().map_err(|_| ErrorCode::BundleNotFinite)?;
+    let mut bundle = Bundle { parameters: collapse(&bundle.parameters), ..*bundle };
+    bundle.self_test.expected = self_test::run(&bundle.parameters, bundle.max_hop, bundle.verdict_head().as_ref(), bundle.self_test.seed)?;
     bytes.fill(0);
     let length = bundle.write(bytes).ok_or(ErrorCode::BundleTooLarge)?;
     sign(bytes, length, key)?;

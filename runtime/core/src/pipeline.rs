@@ -126,6 +126,12 @@ pub struct FrameDecision {
 pub trait Sink {
     /// A window was scored.
     fn window(&mut self, _window: &WindowScore) {}
+    /// Whether the poses of this scored window are wanted, too ([`Sink::tracklet`]); asked once per window.
+    fn wants_tracklet(&mut self, _window: &WindowScore) -> bool {
+        false
+    }
+    /// The poses of a window that was wanted, among those of everybody else. Not called when some of them have been overwritten.
+    fn tracklet(&mut self, _window: &WindowScore, _poses: &SegmentView<'_>) {}
     /// A frame was decided. Every frame number comes once, in order.
     fn frame(&mut self, _decision: &FrameDecision) {}
     /// An event began, goes on, or ended.
@@ -452,7 +458,15 @@ impl<'m> Pipeline<'m> {
             let track = &mut self.tracks[pending.slot];
             let Some(person) = track.person else { continue };
             let span = pending.span;
-            sink.window(&WindowScore { person, first: span.first, last: span.last, centre: span.centre, score });
+            let scored = WindowScore { person, first: span.first, last: span.last, centre: span.centre, score };
+            sink.window(&scored);
+            if sink.wants_tracklet(&scored) {
+                let part = SegmentPart { event: EventId(0), part: 0, is_last: true, person, from: span.first, to: span.last };
+                let view = self.store.view(part, span.last);
+                if !view.is_incomplete {
+                    sink.tracklet(&scored, &view);
+                }
+            }
             if span.centre < self.undecided {
                 self.counters.scores_late += 1;
             }

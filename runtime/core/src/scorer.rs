@@ -101,6 +101,13 @@ pub trait Scorer {
     /// Detections T that a window of this model holds.
     fn window_frames(&self) -> usize;
 
+    /// Frame of a window, counted from its first one, that the score belongs to by the model's published rule: the middle unless the
+    /// model says otherwise. Whoever builds the data path puts it into its window policy
+    /// ([`crate::track_window::WindowPolicy::with_score_frame`]).
+    fn score_frame_in_window(&self) -> usize {
+        self.window_frames() / 2
+    }
+
     /// Scores `windows[i]` into `scores[i]`, for the shorter of both slices. Windows are independent of each other: a window's score
     /// does not depend on its neighbours in the batch.
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]);

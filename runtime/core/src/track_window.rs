@@ -14,6 +14,9 @@ use crate::units::FrameIndex;
 pub struct WindowPolicy {
     /// Detections T per window, 4 to 48; the model's.
     pub window_frames: usize,
+    /// Frame of the window, counted from its first one, that gets the score; below `window_frames`. Published: the middle for STG-NF,
+    /// the middle of the predicted half for SPARTA. A model says it ([`crate::scorer::Scorer::score_frame_in_window`]).
+    pub score_frame: usize,
     /// Detections from one window's start to the next, at least 1.
     pub stride: u32,
     /// Missing frames after which the person's window starts anew; `None`: never (published).
@@ -30,7 +33,15 @@ impl WindowPolicy {
     /// The published rule to the letter, for offline evaluation and parity.
     #[must_use]
     pub const fn published(window_frames: usize) -> Self {
-        Self { window_frames, stride: 1, gap_frames_max: None, jump_heights_max: None, skip_last_window: true, confidence_min: 0.0 }
+        Self {
+            window_frames,
+            score_frame: window_frames / 2,
+            stride: 1,
+            gap_frames_max: None,
+            jump_heights_max: None,
+            skip_last_window: true,
+            confidence_min: 0.0,
+        }
     }
 
     /// What a device runs. (1) A gap of more than two frames starts anew: the published rule accepts, right after a gap of any
@@ -40,6 +51,7 @@ impl WindowPolicy {
     pub const fn live(window_frames: usize) -> Self {
         Self {
             window_frames,
+            score_frame: window_frames / 2,
             stride: 1,
             gap_frames_max: Some(WINDOW_MISSING_FRAMES_MAX as u32),
             jump_heights_max: Some(1.0),
@@ -48,20 +60,28 @@ impl WindowPolicy {
         }
     }
 
+    /// The same policy for a model whose scores belong to another frame than the window's middle.
+    #[must_use]
+    pub const fn with_score_frame(self, score_frame: usize) -> Self {
+        Self { score_frame, ..self }
+    }
+
     /// Whether the lengths are within the limits.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         (WINDOW_FRAMES_MIN..=WINDOW_FRAMES_MAX).contains(&self.window_frames)
+            && self.score_frame < self.window_frames
             && self.stride >= 1
             && self.confidence_min.is_finite()
             && self.jump_heights_max.is_none_or(|jump| jump.is_finite() && jump > 0.0)
     }
 
-    /// Frames from a window's centre to the newest frame when the window is scored, with as many missing frames as are usual.
+    /// Frames from the one that gets a window's score to the newest frame when the window is scored, with as many missing frames as are
+    /// usual.
     #[must_use]
     pub const fn centre_lag_frames(&self) -> usize {
         let last = if self.skip_last_window { 1 } else { 0 };
-        self.window_frames - 1 - self.window_frames / 2 + WINDOW_MISSING_FRAMES_MAX + last
+        (self.window_frames - 1).saturating_sub(self.score_frame) + WINDOW_MISSING_FRAMES_MAX + last
     }
 }
 
@@ -98,7 +118,7 @@ pub struct WindowSpan {
     pub first: FrameIndex,
     /// Frame of the newest detection.
     pub last: FrameIndex,
-    /// Frame that gets the score: `first + window_frames / 2` (published attribution).
+    /// Frame that gets the score: `first + score_frame` of the policy, by default the window's middle (published attribution).
     pub centre: FrameIndex,
     skip: usize,
     frames: usize,
@@ -216,7 +236,7 @@ impl TrackRing {
         if policy.confidence_min > 0.0 && score_sum / frames as f64 <= f64::from(policy.confidence_min) {
             return Err(NoWindow::LowConfidence);
         }
-        Ok(WindowSpan { first, last, centre: FrameIndex(first.0 + frames as u64 / 2), skip, frames })
+        Ok(WindowSpan { first, last, centre: FrameIndex(first.0 + policy.score_frame as u64), skip, frames })
     }
 
     /// The detections of a window that [`TrackRing::due_window`] named, oldest first.

@@ -4,9 +4,10 @@ mod common;
 
 use alfred_core::event::{EndReason, EventKind};
 use alfred_core::limits::{FRAME_GAP_MAX, FRAME_INDEX_MAX, OUT_OF_ORDER_RUN_MAX, PERSONS_MAX};
-use alfred_core::pipeline::{Admission, InvalidConfig, Pipeline};
+use alfred_core::pipeline::{Admission, InvalidConfig, Pipeline, Sink, WindowScore};
 use alfred_core::pose::{KeyPoint, PersonPose};
 use alfred_core::scorer::ScoreFault;
+use alfred_core::segment::SegmentView;
 use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
 use common::{FixedScorer, Kept, Memory, WINDOW, config, frame, person};
@@ -37,6 +38,29 @@ fn every_frame_is_decided_once_in_order_and_after_the_declared_delay() {
     assert_eq!(scored, (12..39).collect::<Vec<_>>());
     assert!(kept.frames.iter().all(|decision| decision.captured == Some(MonotonicNs(decision.frame.0 * 10_000_000))));
     assert_eq!(kept.windows.len(), 27);
+}
+
+#[test]
+fn a_score_belongs_to_the_frame_that_the_policy_names() {
+    for score_frame in 0..WINDOW {
+        let (mut memory, mut scorer, mut kept) = (Memory::full(), FixedScorer::new(0.5), Kept::default());
+        let mut config = config();
+        config.window = config.window.with_score_frame(score_frame);
+        let mut pipeline = memory.pipeline(config);
+        // The later the frame in the window, the shorter the wait for its score.
+        assert_eq!(pipeline.delay_frames(), (WINDOW - 1 - score_frame + 2) as u64);
+        feed(&mut pipeline, &mut scorer, &mut kept, 10..40);
+        pipeline.finish(&mut kept);
+        let first = 10 + score_frame as u64;
+        let scored: Vec<u64> = kept.frames.iter().filter(|decision| decision.score.is_some()).map(|decision| decision.frame.0).collect();
+        assert_eq!(scored, (first..first + 27).collect::<Vec<_>>(), "score frame {score_frame}");
+        assert!(kept.windows.iter().all(|window| window.centre.0 == window.first.0 + score_frame as u64));
+        assert_eq!(pipeline.counters().scores_late, 0);
+    }
+    // Outside its window.
+    let mut config = config();
+    config.window = config.window.with_score_frame(WINDOW);
+    assert_eq!(Pipeline::new(config, WINDOW, Memory::full().borrow()).err(), Some(InvalidConfig::Window));
 }
 
 #[test]
@@ -247,6 +271,37 @@ fn a_segment_holds_everybody_around_the_event_and_long_events_come_in_parts() {
     pipeline.finish(&mut kept);
     assert!(kept.segments[0].is_incomplete && kept.segments[0].is_cut_short, "a ring too small and a stream too short are told");
     assert_eq!((pipeline.counters().segments_incomplete, pipeline.counters().segments_cut_short), (1, 1));
+}
+
+/// Wants the poses of some windows, and keeps whose they are.
+#[derive(Default)]
+struct Tracklets {
+    windows: u64,
+    kept: Vec<(WindowScore, Vec<(u64, u32)>)>,
+}
+
+impl Sink for Tracklets {
+    fn wants_tracklet(&mut self, _: &WindowScore) -> bool {
+        self.windows += 1;
+        self.windows.is_multiple_of(5)
+    }
+    fn tracklet(&mut self, window: &WindowScore, poses: &SegmentView<'_>) {
+        self.kept.push((*window, poses.poses().map(|pose| (pose.frame.0, pose.person.0)).collect()));
+    }
+}
+
+#[test]
+fn windows_that_are_wanted_come_with_their_poses_and_others_cost_nothing() {
+    let (mut memory, mut scorer, mut kept) = (Memory::full(), FixedScorer::new(0.5), Tracklets::default());
+    let mut pipeline = memory.pipeline(config());
+    for number in 0..30 {
+        pipeline.step(&frame(number, &[person(1, 200.0, 100.0), person(2, 900.0, 100.0)]), &mut scorer, &mut kept);
+    }
+    assert_eq!((kept.windows, kept.kept.len()), (2 * 27, 10), "asked once per scored window");
+    for (window, poses) in kept.kept {
+        let expected: Vec<(u64, u32)> = (window.first.0..=window.last.0).flat_map(|frame| [(frame, 1), (frame, 2)]).collect();
+        assert_eq!((poses, window.last.0 - window.first.0), (expected, WINDOW as u64 - 1));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The live process: three threads, two bounded queues, and one policy for when they are full.
 //!
-//! ingest (parses poses into pooled frames) → scoring (the data path) → output (JSON lines). Frames and segment buffers circulate between
+//! ingest (parses poses into pooled frames) → scoring (the data path) → output (JSON lines); beside them, where bundles are taken, update. Frames and segment buffers circulate between
 //! the threads; nothing is allocated once they run. Policy: a source that can wait (stdin) is made to wait, so nothing is lost; a source
 //! that cannot (socket) loses the OLDEST waiting frame, since the newest is worth most, and the loss is counted.
 
@@ -12,13 +12,17 @@ pub mod line_source;
 
 pub mod socket_source;
 
+pub mod slot_scorer;
+
 pub mod scoring;
+
+pub mod update;
 
 pub mod output;
 
 use crate::config::Source;
 use crate::error::Error;
-use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS};
+use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS, UPDATE_STACK_BYTES};
 use alfred_board::hal::Clock;
 use alfred_core::pipeline::PipelineConfig;
 use alfred_core::pose::PoseFrame;
@@ -27,12 +31,14 @@ use alfred_core::units::{FrameIndex, MonotonicNs};
 use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
 use output::{Item, SegmentBuffer, StatsBuffer};
+use slot_scorer::{Decider, SlotScorer};
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
+use update::Updates;
 
 /// A pooled frame and when it came.
 #[derive(Debug)]
@@ -151,8 +157,17 @@ pub(crate) fn touch_thread() {
     touch_receiver(&receiver);
 }
 
-/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
-/// figures written.
+/// What decides, and who keeps it up to date.
+pub struct Deciding {
+    /// Decides from the first frame on.
+    pub live: Decider,
+    /// Decides again if the live one, which is on trial, fails.
+    pub reserve: Option<Decider>,
+    /// The update thread; `None`: the live one decides for ever.
+    pub updates: Option<Updates>,
+}
+
+/// Runs one model for ever; see [`run_deciding`].
 ///
 /// # Errors
 /// A writer that failed, or a thread that could not be started.
@@ -164,6 +179,24 @@ pub fn run(
     clock: Arc<dyn Clock>,
     writer: impl Write + Send,
 ) -> Result<(), Error> {
+    let live = Decider { scorer, rule: settings.pipeline.decision, revision: 0 };
+    run_deciding(settings, Deciding { live, reserve: None, updates: None }, source, stop, clock, writer)
+}
+
+/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
+/// figures written.
+///
+/// # Errors
+/// A writer that failed, or a thread that could not be started.
+pub fn run_deciding(
+    settings: LiveSettings,
+    deciding: Deciding,
+    source: impl PoseSource,
+    stop: Option<BorrowedFd<'_>>,
+    clock: Arc<dyn Clock>,
+    writer: impl Write + Send,
+) -> Result<(), Error> {
+    let Deciding { live, reserve, updates } = deciding;
     let counters = Arc::new(IngestCounters::default());
     let output_failed = AtomicBool::new(false);
     // Each end of a pool has one owner, so that whoever waits for a buffer notices when the other thread has ended.
@@ -177,6 +210,9 @@ pub fn run(
     touch_channel(&give_back_stats, &free_stats, Box::default);
     touch_channel(&ready_tx, &ready_rx, Box::default);
     touch_channel(&item_tx, &item_rx, || Item::Stats(Box::default()));
+    let (scorer, frame_thread) = SlotScorer::new(live, reserve);
+    // Only an update thread may keep the output waiting.
+    let updates = updates.map(|updates| (updates, item_tx.clone()));
     let system = |error| Error::system("threads", error);
     thread::scope(|scope| {
         let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed);
@@ -197,6 +233,11 @@ pub fn run(
         };
         let scoring_thread = thread::Builder::new().name("scoring".into()).stack_size(settings.scoring_stack_bytes);
         let scoring = scoring_thread.spawn_scoped(scope, move || scoring.run()).map_err(system)?;
+        let update = updates.map(|(updates, items)| {
+            let thread = thread::Builder::new().name("update".into()).stack_size(UPDATE_STACK_BYTES);
+            thread.spawn_scoped(scope, move || updates.run(&frame_thread, &items))
+        });
+        let update = update.transpose().map_err(system)?;
         let ingest = ingest::Ingest {
             when_full: settings.when_full,
             free: free_frames,
@@ -211,7 +252,9 @@ pub fn run(
         let ingest = ingest_thread.spawn_scoped(scope, move || ingest.run(source, stop)).map_err(system)?;
         let ingest = ingest.join().unwrap_or_else(|_| Err(Error::system("ingest thread", "it panicked: please report this")));
         let scoring = scoring.join().unwrap_or_else(|_| Err(Error::system("scoring thread", "it panicked: please report this")));
+        let update =
+            update.map_or(Ok(()), |update| update.join().map_err(|_| Error::system("update thread", "it panicked: please report this")));
         let output = output.join().unwrap_or_else(|_| Err(Error::system("output thread", "it panicked: please report this")));
-        ingest.and(scoring).and(output)
+        ingest.and(scoring).and(update).and(output)
     })
 }

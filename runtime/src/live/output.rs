@@ -8,8 +8,10 @@ use crate::live::{LiveSettings, touch_thread};
 use alfred_board::counting_allocator::process_allocations;
 use alfred_board::generic_linux::ProcessMemory;
 use alfred_board::hal::Memory;
+use alfred_bundle::fingerprint::fingerprint;
 use alfred_core::counters::Counters;
 use alfred_core::segment::SegmentPose;
+use alfred_wire::link::BundleState;
 use alfred_wire::output::{EventMessage, FrameMessage, SegmentHeader};
 use crossbeam::channel::{Receiver, Sender};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -77,6 +79,8 @@ pub enum Item {
     Segment(Box<SegmentBuffer>),
     /// Health figures.
     Stats(Box<StatsBuffer>),
+    /// What became of a bundle.
+    Bundle(BundleState),
 }
 
 /// The output thread's state.
@@ -106,6 +110,7 @@ impl<'a, W: Write> Output<'a, W> {
             threshold: settings.pipeline.decision.map(|rule| rule.threshold().value()),
             window_frames: settings.pipeline.window.window_frames,
             delay_frames: settings.pipeline.window.centre_lag_frames() + settings.pipeline.smoothing.ahead_frames(),
+            fingerprint: format!("{:016x}", fingerprint(&settings.pipeline)),
         };
         self.line(&Line::Start(start));
         self.flush();
@@ -138,6 +143,7 @@ impl<'a, W: Write> Output<'a, W> {
                 // The pool has room for each of its buffers.
                 let _ = self.segments.try_send(segment);
             }
+            Item::Bundle(state) => self.line(&Line::Bundle(&state)),
             Item::Stats(stats) => {
                 let resident_bytes = self.memory.resident_bytes();
                 let allocations = process_allocations() - self.allocations_at_start;
@@ -180,6 +186,7 @@ enum Line<'l> {
     Frame(&'l FrameMessage),
     Segment(SegmentLine<'l>),
     Stats(StatsLine<'l>),
+    Bundle(&'l BundleState),
 }
 
 #[derive(Serialize)]
@@ -190,6 +197,8 @@ struct StartLine<'l> {
     threshold: Option<f32>,
     window_frames: usize,
     delay_frames: usize,
+    /// What a bundle for this device must be made for.
+    fingerprint: String,
 }
 
 #[derive(Serialize)]

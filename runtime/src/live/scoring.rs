@@ -5,6 +5,7 @@ use crate::limits::SEGMENT_BUFFER_POSES_MAX;
 use crate::live::ingest::IngestCounters;
 use crate::live::latency::Latency;
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::slot_scorer::SlotScorer;
 use crate::live::{LiveSettings, TimedFrame, WhenFull, touch_thread};
 use crate::replay::HeapMemory;
 use alfred_board::hal::Clock;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// What the scoring thread owns.
 pub(crate) struct Scoring<'a> {
     pub(crate) settings: &'a LiveSettings,
-    pub(crate) scorer: Box<dyn Scorer + Send>,
+    pub(crate) scorer: SlotScorer,
     pub(crate) ready: Receiver<Box<TimedFrame>>,
     pub(crate) give_back: Sender<Box<TimedFrame>>,
     pub(crate) items: Sender<Item>,
@@ -33,7 +34,9 @@ impl Scoring<'_> {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         touch_thread();
         let mut memory = HeapMemory::default();
-        let config = self.settings.pipeline.clone();
+        let mut config = self.settings.pipeline.clone();
+        // A bundle may decide from the start.
+        config.decision = self.scorer.rule();
         let pipeline = Pipeline::new(config, self.scorer.window_frames(), memory.lend());
         let mut pipeline = pipeline.map_err(|error| Error::input("configuration", error))?;
         let latencies = Latency::new().zip(Latency::new());
@@ -42,7 +45,7 @@ impl Scoring<'_> {
             settings: self.settings,
             items: &self.items,
             segments: &self.segments,
-            threshold: self.settings.pipeline.decision.map_or(f32::INFINITY, |rule| rule.threshold().value()),
+            threshold: self.scorer.rule().map_or(f32::INFINITY, |rule| rule.threshold().value()),
             spare_segment: None,
             spare_stats: None,
             output_lost: 0,
@@ -53,7 +56,11 @@ impl Scoring<'_> {
         let mut deadline_misses = 0_u64;
         while let Ok(timed) = self.ready.recv() {
             let begun = self.clock.now();
-            pipeline.step(&timed.frame, &mut *self.scorer, &mut sink);
+            if let Some(rule) = self.scorer.between_frames(timed.frame.frame) {
+                pipeline.set_decision(rule);
+                sink.threshold = rule.threshold().value();
+            }
+            pipeline.step(&timed.frame, &mut self.scorer, &mut sink);
             let ended = self.clock.now();
             let latency = ended.0.saturating_sub(timed.received.0);
             total.record(latency);
@@ -127,7 +134,7 @@ impl LiveSink<'_> {
         };
         match refused {
             None => {}
-            Some(Item::Event(_) | Item::Frame(_)) => self.output_lost += 1,
+            Some(Item::Event(_) | Item::Frame(_) | Item::Bundle(_)) => self.output_lost += 1,
             // The buffers stay in use: dropped ones would be missing from their pools for ever.
             Some(Item::Segment(buffer)) => {
                 self.segments_lost += 1;

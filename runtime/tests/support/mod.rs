@@ -1,6 +1,9 @@
 //! Models and poses that the tests of the command line make themselves.
 #![allow(dead_code, missing_docs, clippy::missing_panics_doc, reason = "each test file uses its own part")]
 
+use alfred_models::ga_vae::weights_file::GaVaeMetadata;
+use alfred_models::sparta::parameters::Form;
+use alfred_models::sparta::weights_file::SpartaMetadata;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_models::stg_nf::weights_file::{self, StgNfMetadata};
 use std::fmt::Write as _;
@@ -39,6 +42,29 @@ impl Folder {
         let metadata = StgNfMetadata { threshold, ..StgNfMetadata::default() };
         self.write("weights.safetensors", weights_file::write(&parameters, &metadata).expect("valid"))
     }
+}
+
+/// Weight files of the other native architectures, of ordinary magnitudes: SPARTA in both forms, GA-VAE of width 2.
+pub fn other_weights(folder: &Folder) -> [(PathBuf, &'static str, usize); 3] {
+    let mut state = 11_u32;
+    let mut next = |extent: f32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        extent * ((state >> 8) as f32 / (1 << 23) as f32 - 1.0)
+    };
+    let mut sparta = alfred_models::sparta::weights_file::HeapParameters::zero();
+    sparta.values_mut().iter_mut().for_each(|value| *value += next(0.1));
+    let [published, tokens] = Form::ALL.map(|form| {
+        let metadata = SpartaMetadata { form, threshold: Some(1.0), ..SpartaMetadata::default() };
+        let bytes = alfred_models::sparta::weights_file::write(&sparta, &metadata).expect("valid");
+        folder.write(&format!("sparta-{}.safetensors", form.name()), bytes)
+    });
+    let shape = alfred_models::ga_vae::shape::GaVaeShape::new(2).expect("a width");
+    let mut ga_vae = alfred_models::ga_vae::parameters::HeapParameters::zero(shape);
+    ga_vae.visit_mut(|tensor| tensor.values.iter_mut().for_each(|value| *value += next(0.1)));
+    let metadata = GaVaeMetadata { threshold: Some(2.0), ..GaVaeMetadata::default() };
+    let bytes = alfred_models::ga_vae::weights_file::write(&ga_vae, &metadata).expect("valid");
+    let ga_vae = folder.write("ga-vae.safetensors", bytes);
+    [(published, "sparta-published/", 36), (tokens, "sparta-tokens/", 36), (ga_vae, "ga-vae/", 12)]
 }
 
 impl Drop for Folder {

@@ -24,4 +24,6 @@ pub mod byte_budget;
 
 pub mod record;
 
+pub mod sampler;
+
 pub mod link;

@@ -29,7 +29,7 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
         self_test: SelfTest { seed: 1, expected: 0 },
         parameters: StgNfParameters::zero(StgNfShape::new(4).expect("the shortest window")),
         max_hop: 8,
-        head: b"head",
+        head: b"",
     };
     let mut bytes = [0; BUNDLE_BYTES_MAX];
     let length = build(&bundle, &KEY, &mut bytes).expect("valid");

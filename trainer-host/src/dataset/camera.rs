@@ -1,7 +1,7 @@
 //! A target domain as the experiment sees it: one camera's slices in time order and its labelled validation part.
 
 use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, domains, read_events};
-use crate::dataset::windows::{WindowSet, read_clips_at};
+use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
 use crate::experiment::source::Cutting;
 use crate::phase::slices::cut;
@@ -80,7 +80,7 @@ fn read_part(
     cutting: &Cutting,
     scale: &PixelScale,
 ) -> Result<Part, HostError> {
-    let (windows, truths) = read_clips_at(files, events, &cutting.policy, scale, cutting.shift_frames)?;
+    let (windows, truths) = read_clips(files, events, &cutting.policy, scale)?;
     if let Some((file, _)) = files.iter().zip(&truths).find(|(_, truth)| !truth.has_mask) {
         return Err(HostError::data(
             &file.poses,

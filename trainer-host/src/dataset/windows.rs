@@ -96,7 +96,8 @@ impl WindowSet {
         self.origins.push(origin);
     }
 
-    /// Adds the windows of a clip's tracks; `is_anomalous(person, frame)` is asked about each window's centre. Windows without a
+    /// Adds the windows of a clip's tracks; `is_anomalous(person, frame)` is asked about the frame that each window's
+    /// score belongs to. Windows without a
     /// normalised form (all y equal) are left out.
     pub fn push_tracks(
         &mut self,
@@ -105,20 +106,6 @@ impl WindowSet {
         is_anomalous: impl Fn(u32, u64) -> bool,
         policy: &WindowPolicy,
         scale: &PixelScale,
-    ) {
-        self.push_tracks_at(clip, tracks, is_anomalous, policy, scale, 0);
-    }
-
-    /// As [`WindowSet::push_tracks`], for models whose scores belong `shift_frames` after a window's centre: label and origin are those
-    /// of that frame.
-    pub fn push_tracks_at(
-        &mut self,
-        clip: u32,
-        tracks: &Tracks,
-        is_anomalous: impl Fn(u32, u64) -> bool,
-        policy: &WindowPolicy,
-        scale: &PixelScale,
-        shift_frames: u64,
     ) {
         let mut ring = TrackRing::EMPTY;
         let mut window = Window::EMPTY;
@@ -130,7 +117,7 @@ impl WindowSet {
                 if normalise(ring.window(&span), policy.window_frames, scale, &mut window).is_err() {
                     continue;
                 }
-                let centre = span.centre.0.saturating_add(shift_frames);
+                let centre = span.centre.0;
                 self.push(window.values(), is_anomalous(person, centre), Origin { clip, person, centre: centre as u32 });
             }
         }
@@ -148,7 +135,8 @@ pub struct ClipTruth {
     pub has_mask: bool,
 }
 
-/// Reads clips and cuts their windows. A window is anomalous when its person is in an event at its centre, or, without `events`, when
+/// Reads clips and cuts their windows. A window is anomalous when its person is in an event at the frame that its score
+/// belongs to (the policy's), or, without `events`, when
 /// the clip's mask says so there.
 ///
 /// # Errors
@@ -158,20 +146,6 @@ pub fn read_clips(
     events: Option<&Events>,
     policy: &WindowPolicy,
     scale: &PixelScale,
-) -> Result<(WindowSet, Vec<ClipTruth>), HostError> {
-    read_clips_at(clips, events, policy, scale, 0)
-}
-
-/// As [`read_clips`], for models whose scores belong `shift_frames` after a window's centre.
-///
-/// # Errors
-/// As [`read_clips`].
-pub fn read_clips_at(
-    clips: &[ClipFiles],
-    events: Option<&Events>,
-    policy: &WindowPolicy,
-    scale: &PixelScale,
-    shift_frames: u64,
 ) -> Result<(WindowSet, Vec<ClipTruth>), HostError> {
     let mut set = WindowSet::new(policy.window_frames);
     let mut truths = Vec::new();
@@ -186,7 +160,7 @@ pub fn read_clips_at(
                 .is_some_and(|events| events.iter().any(|(first, last, _)| (*first..=*last).contains(&frame))),
             None => mask.as_deref().is_some_and(|mask| mask.get(frame as usize).copied().unwrap_or(false)),
         };
-        set.push_tracks_at(index as u32, &tracks, is_anomalous, policy, scale, shift_frames);
+        set.push_tracks(index as u32, &tracks, is_anomalous, policy, scale);
         let has_mask = mask.is_some();
         truths.push(ClipTruth { name: clip.name.clone(), mask: mask.unwrap_or_else(|| vec![false; frames]), has_mask });
     }

@@ -5,7 +5,7 @@ use super::model::{Lane, Model};
 use super::scores::{FrameScores, GroupBy, Groups, device_frames, frame_samples, paper_frames, score_windows, window_samples};
 use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, read_events};
 use crate::dataset::sound::sound_clips;
-use crate::dataset::windows::{ClipTruth, read_clips_at};
+use crate::dataset::windows::{ClipTruth, read_clips};
 use crate::error::HostError;
 use crate::metric::alarms::AlarmLoad;
 use crate::metric::bootstrap::{BootstrapPlan, Estimate};
@@ -130,8 +130,8 @@ pub fn evaluate_clips(
     place: &Path,
     settings: &Settings,
 ) -> Result<Evaluation, HostError> {
-    let policy = WindowPolicy::published(model.window_frames());
-    let (set, truths) = read_clips_at(files, events, &policy, &model.pixel_scale(), model.score_shift_frames())?;
+    let policy = WindowPolicy::published(model.window_frames()).with_score_frame(model.score_frame_in_window());
+    let (set, truths) = read_clips(files, events, &policy, &model.pixel_scale())?;
     if let Some(clip) = truths.iter().find(|truth| !truth.has_mask) {
         return Err(HostError::data(place, format!("clip {} has no mask", clip.name), "put its frame mask under masks/"));
     }

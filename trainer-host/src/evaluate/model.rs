@@ -3,9 +3,9 @@
 use crate::error::HostError;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
-use alfred_models::ga_vae::scorer::{HeapScorer as GaVaeScorer, Lane as GaVaeLane};
+use alfred_models::ga_vae::scorer::GaVaeScorer;
 use alfred_models::sparta::parameters::Form;
-use alfred_models::sparta::scorer::{Lane as SpartaLane, SpartaScorer};
+use alfred_models::sparta::scorer::{Lane as WideLane, SpartaScorer};
 use alfred_models::stg_nf::scorer::{Lane as StgNfLane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self as stg_nf_file, StgNfWeights};
 use alfred_models::weights::{self, Weights};
@@ -13,9 +13,6 @@ use std::path::{Path, PathBuf};
 
 /// Name of the preprocessing of our own weights: OpenPose-18 joints, square pixels.
 pub const PREPROCESSING_SQUARE: &str = "openpose18-square-pixels";
-
-/// Frames from the middle of SPARTA's window of 48 to the frame that its score belongs to: the middle of the predicted half, frame 36.
-pub const SPARTA_SHIFT_FRAMES: u64 = 12;
 
 /// Which arithmetic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,10 +40,10 @@ pub trait Model: Sync {
         None
     }
 
-    /// Frames from a window's middle (its frame T / 2) to the one that its score belongs to by the model's published rule. Offline figures
-    /// follow it; a device puts every score at the middle, and so does the device figure.
-    fn score_shift_frames(&self) -> u64 {
-        0
+    /// Frame of a window, counted from its first one, that its score belongs to by the model's published rule: the middle (T / 2) unless
+    /// the model says otherwise. Offline figures and the device follow it.
+    fn score_frame_in_window(&self) -> usize {
+        self.window_frames() / 2
     }
 
     /// A new scorer. Several are made, one per thread.
@@ -79,13 +76,7 @@ impl FileModel {
     /// # Errors
     /// [`HostError::Data`] for a preprocessing that this build does not know.
     pub fn of(weights: Weights, path: &Path) -> Result<Self, HostError> {
-        // Files that say nothing are published ones; GA-VAE has none, so that its files are our own.
-        let unnamed = match &weights {
-            Weights::StgNf(_) => PixelScale::PUBLISHED_STG_NF,
-            Weights::Sparta(_) => PixelScale::PUBLISHED_SPARTA,
-            Weights::GaVae(_) => PixelScale::SQUARE,
-        };
-        let scale = named_scale(weights.preprocessing(), unnamed, path)?;
+        let scale = named_scale(weights.preprocessing(), weights.unnamed_scale(), path)?;
         Ok(Self { path: path.to_owned(), weights, scale })
     }
 
@@ -113,28 +104,25 @@ impl Model for FileModel {
         self.weights.threshold().map(f64::from)
     }
 
-    fn score_shift_frames(&self) -> u64 {
-        match self.weights {
-            Weights::StgNf(_) | Weights::GaVae(_) => 0,
-            Weights::Sparta(_) => SPARTA_SHIFT_FRAMES,
-        }
+    fn score_frame_in_window(&self) -> usize {
+        self.weights.score_frame_in_window()
     }
 
     fn scorer(&self, lane: Lane) -> Result<Box<dyn Scorer + '_>, HostError> {
         let fault = |fault: &dyn std::fmt::Display| HostError::data(&self.path, "weights", fault);
-        let (stg_nf, sparta, ga_vae) = match lane {
-            Lane::Exact => (StgNfLane::Exact, SpartaLane::Exact, GaVaeLane::Exact),
-            Lane::Fast => (StgNfLane::Fast, SpartaLane::Fast, GaVaeLane::Fast),
+        let (stg_nf, wide) = match lane {
+            Lane::Exact => (StgNfLane::Exact, WideLane::Exact),
+            Lane::Fast => (StgNfLane::Fast, WideLane::Fast),
         };
         Ok(match &self.weights {
             Weights::StgNf(weights) => {
                 Box::new(StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), stg_nf).map_err(|error| fault(&error))?)
             }
             Weights::Sparta(weights) => match weights.metadata.form {
-                Form::Published => Box::new(SpartaScorer::new(&weights.parameters, sparta).map_err(|error| fault(&error))?),
-                Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, sparta).map_err(|error| fault(&error))?),
+                Form::Published => Box::new(SpartaScorer::new(&weights.parameters, wide).map_err(|error| fault(&error))?),
+                Form::Tokens => Box::new(SpartaScorer::new_tokens(&weights.parameters, wide).map_err(|error| fault(&error))?),
             },
-            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, ga_vae).map_err(|error| fault(&error))?),
+            Weights::GaVae(weights) => Box::new(GaVaeScorer::new(&weights.parameters, wide).map_err(|error| fault(&error))?),
         })
     }
 }

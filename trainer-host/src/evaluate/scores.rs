@@ -206,7 +206,7 @@ impl<'m> Device<'m> {
         let fault = |what: &dyn std::fmt::Display| HostError::data(&files.poses, what, "this model does not fit the device's data path");
         let smoothing = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES).map_err(|error| fault(&error))?;
         let config = PipelineConfig {
-            window: WindowPolicy::live(self.model.window_frames()),
+            window: WindowPolicy::live(self.model.window_frames()).with_score_frame(self.model.score_frame_in_window()),
             scale: self.model.pixel_scale(),
             smoothing,
             decision: None,

@@ -2,9 +2,8 @@
 
 use crate::dataset::camera::{Part, read_source_test};
 use crate::dataset::layout::{Split, clips, read_events};
-use crate::dataset::windows::{WindowSet, read_clips_at};
+use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
-use crate::evaluate::model::SPARTA_SHIFT_FRAMES;
 use crate::experiment::settings::{STRIDE, Settings, training_recipe};
 use crate::metric::eer::equal_error_rate_of;
 use crate::metric::pr::auc_pr;
@@ -37,10 +36,8 @@ pub struct Source {
 /// How a model cuts its windows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cutting {
-    /// Its window length, and the stride of the experiment.
+    /// Its window length and the frame that its scores belong to, and the stride of the experiment.
     pub policy: WindowPolicy,
-    /// Frames from a window's middle to the one that its score belongs to.
-    pub shift_frames: u64,
 }
 
 /// Windows of a model on this data.
@@ -49,11 +46,8 @@ pub struct Cutting {
 /// [`HostError`] when the model cannot be made.
 pub fn cutting(model: Architecture) -> Result<Cutting, HostError> {
     let trainer = trainer_of(model, None, &TrainerOptions::default(), 0)?;
-    let shift_frames = match model {
-        Architecture::Sparta => SPARTA_SHIFT_FRAMES,
-        Architecture::StgNf | Architecture::GaVae => 0,
-    };
-    Ok(Cutting { policy: WindowPolicy { stride: STRIDE, ..WindowPolicy::published(trainer.window_frames()) }, shift_frames })
+    let policy = WindowPolicy { stride: STRIDE, ..WindowPolicy::published(trainer.window_frames()) };
+    Ok(Cutting { policy: policy.with_score_frame(model.score_frame_in_window(trainer.window_frames())) })
 }
 
 /// Weights from a weight file's bytes; `place` is for messages.
@@ -80,7 +74,7 @@ impl SourceData {
         let cutting = cutting(model)?;
         let events = read_events(&settings.data)?;
         let files = clips(&settings.data, Split::Train)?;
-        let (train, _) = read_clips_at(&files, events.as_ref(), &cutting.policy, &PixelScale::SQUARE, cutting.shift_frames)?;
+        let (train, _) = read_clips(&files, events.as_ref(), &cutting.policy, &PixelScale::SQUARE)?;
         Ok(Self { train, test: read_source_test(&settings.data, &cutting, &PixelScale::SQUARE)? })
     }
 }

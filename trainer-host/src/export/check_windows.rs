@@ -2,9 +2,7 @@
 
 use crate::train::checkpoint::{Metadata, NamedTensor, to_bytes};
 use alfred_core::limits::{CHANNELS, JOINTS};
-use alfred_core::scorer::Window;
-use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
-use alfred_models::stg_nf::weights_file::StgNfWeights;
+use alfred_core::scorer::{ScoreFault, Scorer, Window};
 use alfred_synth::random::Random;
 
 /// Windows in the file.
@@ -12,20 +10,21 @@ pub const WINDOWS: usize = 64;
 /// Seed of their values.
 const SEED: u64 = 17;
 
-/// A safetensors file with `x` (64, 2, T, 18), normalised windows, and `score` (64), by the native engine whose bits are the same on
-/// every machine. A third each: noise, one pose that sways, one that is thrown far off.
+/// A safetensors file with `x` (64, 2, T, 18), normalised windows, and `score` (64), by the scorer given: a native engine whose bits are
+/// the same on every machine. A third each: noise, one pose that sways, one that is thrown far off.
 ///
 /// # Errors
-/// One line, when the weights make no scorer or a score is not finite.
-pub fn check_windows(weights: &StgNfWeights) -> Result<Vec<u8>, String> {
-    let scorer = StgNfScorer::new(&weights.parameters, &weights.metadata.adjacency(), Lane::Exact).map_err(|fault| fault.to_string())?;
-    let frames = weights.parameters.shape.frames();
+/// One line, when a score is not finite.
+pub fn check_windows(scorer: &mut dyn Scorer) -> Result<Vec<u8>, String> {
+    let frames = scorer.window_frames();
     let mut random = Random::new(SEED);
     let (mut values, mut scores) = (Vec::new(), Vec::new());
     for number in 0..WINDOWS {
         let window = one_window(number, frames, &mut random);
         let window_of = Window::from_time_major(&window).ok_or_else(|| format!("a window of {frames} frames cannot be made"))?;
-        scores.push(scorer.score(&window_of).map_err(|fault| format!("window {number}: {fault}"))?.value());
+        let mut score = [Err(ScoreFault::Engine)];
+        scorer.score_batch(&[window_of], &mut score);
+        scores.push(score[0].map_err(|fault| format!("window {number}: {fault}"))?.value());
         values.extend(window);
     }
     let tensors: [NamedTensor; 2] =

@@ -4,7 +4,13 @@ mod protobuf;
 
 pub mod onnx;
 
+mod description;
+
 pub mod stg_nf;
+
+pub mod sparta;
+
+pub mod ga_vae;
 
 pub mod check_windows;
 

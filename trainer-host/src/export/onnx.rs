@@ -10,6 +10,8 @@ pub const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 /// `TensorProto.DataType.FLOAT`.
 const FLOAT: i64 = 1;
+/// `TensorProto.DataType.INT64`.
+const INT64: i64 = 7;
 /// `AttributeProto.AttributeType`.
 const TYPE_INTEGER: i64 = 2;
 const TYPE_INTEGERS: i64 = 7;
@@ -50,6 +52,14 @@ impl Graph {
         let bytes: Vec<u8> = values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect();
         let tensor = Message::default().each(shape, |tensor, &size| tensor.integer(1, size as i64));
         self.constants.push(tensor.integer(2, FLOAT).text(8, name).bytes(9, &bytes));
+        name.to_owned()
+    }
+
+    /// Adds a constant of whole numbers, as `Reshape` needs it.
+    pub fn integers(&mut self, name: &str, values: &[i64]) -> String {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = Message::default().integer(1, values.len() as i64);
+        self.constants.push(tensor.integer(2, INT64).text(8, name).bytes(9, &bytes));
         name.to_owned()
     }
 

@@ -4,13 +4,13 @@
 //! transforms; ActNorm waits as an affine map in the constants that read a plane. All of this is exact algebra: scores differ from the
 //! unfolded graph by rounding only. Formulas: "Normalizing Flows for Human Pose Anomaly Detection" (ICCV 2023).
 
+use super::description::Description;
 use super::onnx::{Attribute, Graph};
 use crate::import::stg_nf::PREPROCESSING_PUBLISHED;
 use alfred_core::limits::{CHANNELS, JOINTS};
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::{BATCH_NORM_EPSILON, BatchNorm, FlowParameters, NETWORK_CHANNELS, StgNfShape};
 use alfred_models::stg_nf::weights_file::StgNfWeights;
-use std::collections::BTreeMap;
 use std::f64::consts::{LN_2, PI};
 
 /// `scale = sigmoid(raw + 2) + 1e-6`.
@@ -54,15 +54,18 @@ struct Plane {
 /// more anomalous. Its metadata name layout, score rule, window length and preprocessing, and whatever else the weight file says.
 #[must_use]
 pub fn to_onnx(weights: &StgNfWeights, batch: usize) -> Vec<u8> {
-    let graph = graph(weights, batch);
-    let mut metadata: BTreeMap<&str, &str> = weights.metadata.other.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let frames = weights.parameters.shape.frames().to_string();
-    metadata.insert("alfred.architecture", "stg_nf");
-    metadata.insert("alfred.input_layout", "time_major");
-    metadata.insert("alfred.score_rule", "higher_is_anomalous(nll)");
-    metadata.insert("alfred.window_frames", &frames);
-    metadata.insert("alfred.preprocessing", weights.metadata.preprocessing.as_deref().unwrap_or(PREPROCESSING_PUBLISHED));
-    graph.to_file("stg_nf", metadata)
+    let frames = weights.parameters.shape.frames();
+    let description = Description {
+        architecture: "stg_nf",
+        input_layout: "time_major",
+        score: "nll",
+        window_frames: frames,
+        score_frame: frames / 2,
+        preprocessing: weights.metadata.preprocessing.as_deref().unwrap_or(PREPROCESSING_PUBLISHED),
+        threshold: weights.metadata.threshold,
+        other: &weights.metadata.other,
+    };
+    description.to_file(&graph(weights, batch))
 }
 
 fn graph(weights: &StgNfWeights, batch: usize) -> Graph {

@@ -2,11 +2,13 @@
 
 use crate::error::HostError;
 use crate::evaluate::PREPROCESSING_SQUARE;
+use crate::train::burn_ga_vae;
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
 use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
+use alfred_models::ga_vae::shape::GaVaeShape;
 use alfred_models::sparta::parameters::Form;
 use alfred_models::stg_nf::parameters::StgNfShape;
 use alfred_models::weights::Weights;
@@ -22,6 +24,17 @@ pub enum Architecture {
     /// TSGAD-style graph-attentive variational auto-encoder.
     #[value(name = "gavae")]
     GaVae,
+}
+
+impl Architecture {
+    /// Frame of a window of `window_frames` that its score belongs to, by the published rule.
+    #[must_use]
+    pub const fn score_frame_in_window(self, window_frames: usize) -> usize {
+        match self {
+            Self::StgNf | Self::GaVae => window_frames / 2,
+            Self::Sparta => alfred_models::sparta::parameters::SCORE_FRAME,
+        }
+    }
 }
 
 /// What computes a training step.
@@ -45,13 +58,17 @@ pub struct TrainerOptions {
     pub form: Form,
     /// Share of values that training drops (SPARTA), 0 to 0.9.
     pub dropout: f64,
+    /// Width d (GA-VAE): even, 2 to 16.
+    pub width: usize,
+    /// Weight of the divergence from the prior (GA-VAE), above 0.
+    pub beta: f64,
     /// What computes the step.
     pub backend: Backend,
 }
 
 impl Default for TrainerOptions {
     fn default() -> Self {
-        Self { frames: 24, prior_mean: 3.0, form: Form::Tokens, dropout: 0.0, backend: Backend::Hand }
+        Self { frames: 24, prior_mean: 3.0, form: Form::Tokens, dropout: 0.0, width: 2, beta: 0.1, backend: Backend::Hand }
     }
 }
 
@@ -100,7 +117,11 @@ pub fn trainer_of(
         (Architecture::Sparta, Some(Weights::Sparta(weights))) => {
             Ok(Box::new(burn_sparta::trainer(&weights.parameters, weights.metadata.form, options.dropout, seed)))
         }
-        (Architecture::GaVae, None) => Err(HostError::argument("--arch", "this build does not train it")),
+        (Architecture::GaVae, None) => {
+            let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
+            Ok(Box::new(burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed)))
+        }
+        (Architecture::GaVae, Some(Weights::GaVae(weights))) => Ok(Box::new(burn_ga_vae::trainer(&weights.parameters, options.beta, seed))),
         (wanted, Some(weights)) => {
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }

@@ -151,24 +151,30 @@ pub fn layer_norm(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<2>, epsilon
     centred / (variance + epsilon).sqrt() * weight + bias
 }
 
-/// The loss of a batch from its windows' scores (N): the mean over windows labelled normal, plus, for anomalous ones, what they lack to
-/// [`ANOMALY_MARGIN`] times that mean. The mean in the margin is a constant: otherwise raising it would never pay, and lowering it always.
-/// A batch without normal windows teaches nothing, because nothing says how high is high.
+/// The loss of a batch from its windows' scores (N): the sum over windows labelled normal and of what anomalous ones lack to a margin
+/// ([`lacking_to_margin`]), over N.
 pub fn margin_loss(scores: Tensor<1>, labels: &[f32], place: &Place) -> Tensor<1> {
+    let share = 1.0 / labels.len() as f32;
+    let weights = labels.iter().map(|label| if *label > 0.0 { share } else { 0.0 }).collect();
+    let of_normal = (scores.clone() * place.tensor::<1>(weights, [labels.len()])).sum();
+    match lacking_to_margin(scores, labels, place) {
+        Some(lacking) => of_normal + lacking,
+        None => of_normal,
+    }
+}
+
+/// The sum over windows labelled anomalous of what their score lacks to [`ANOMALY_MARGIN`] times the normal windows' mean, over N. That mean is
+/// a constant here: otherwise lowering it would be a way out. `None` when nothing is anomalous, or nothing normal says how high is high.
+pub fn lacking_to_margin(scores: Tensor<1>, labels: &[f32], place: &Place) -> Option<Tensor<1>> {
     let count = labels.len();
     let normal = labels.iter().filter(|label| **label > 0.0).count();
-    if normal == count {
-        return scores.mean();
+    if normal == 0 || normal == count {
+        return None;
     }
-    let weights = |wanted: bool| {
-        let weight = labels.iter().map(|label| if (*label > 0.0) == wanted { 1.0 / count as f32 } else { 0.0 }).collect();
+    let weights = |wanted: bool, share: usize| {
+        let weight = labels.iter().map(|label| if (*label > 0.0) == wanted { 1.0 / share as f32 } else { 0.0 }).collect();
         place.tensor::<1>(weight, [count])
     };
-    let of_normal = (scores.clone() * weights(true)).sum();
-    if normal == 0 {
-        return of_normal;
-    }
-    let margin = of_normal.clone().detach() * (ANOMALY_MARGIN * count as f64 / normal as f64);
-    let lacking = burn::tensor::activation::relu(margin - scores);
-    of_normal + (lacking * weights(false)).sum()
+    let margin = (scores.clone() * weights(true, normal)).sum().detach() * ANOMALY_MARGIN;
+    Some((burn::tensor::activation::relu(margin - scores) * weights(false, count)).sum())
 }

@@ -42,6 +42,11 @@ pub trait BurnModel: Send {
     /// Its tensors, in storage order.
     fn specs(&self) -> &[TensorSpec];
 
+    /// The tensor, if any, that is fitted to what inference gives: its statistics come from a forward pass without batch statistics.
+    fn reference(&self) -> Option<usize> {
+        None
+    }
+
     /// Loss, scores and statistics of a batch.
     fn forward(&self, leaves: &Leaves, samples: &Samples, place: &Place, mode: Mode<'_>) -> Outcome;
 
@@ -201,10 +206,18 @@ impl<M: BurnModel> Trainer for BurnTrainer<M> {
         }
         let place = Place { device: self.device.clone(), precision: DType::F32 };
         let leaves = Leaves::load(self.model.specs(), &self.values, &place, false);
-        let mut random = self.noise();
-        let outcome = self.model.forward(&leaves, &Samples::of(set, batch), &place, Mode::Train(&mut random));
-        let statistics: Vec<_> = outcome.statistics.into_iter().map(|(index, tensor)| (index, singles(tensor))).collect();
-        self.run_after(&statistics, momentum);
+        let (samples, reference) = (Samples::of(set, batch), self.model.reference());
+        let outcome = self.model.forward(&leaves, &samples, &place, Mode::Train(&mut self.noise()));
+        let owned = |statistics: Vec<(usize, Tensor<2>)>, wanted: bool| -> Vec<(usize, Vec<f32>)> {
+            let part = statistics.into_iter().filter(|(index, _)| (Some(*index) == reference) == wanted);
+            part.map(|(index, tensor)| (index, singles(tensor))).collect()
+        };
+        self.run_after(&owned(outcome.statistics, false), momentum);
+        if reference.is_some() {
+            let leaves = Leaves::load(self.model.specs(), &self.values, &place, false);
+            let outcome = self.model.forward(&leaves, &samples, &place, Mode::Infer);
+            self.run_after(&owned(outcome.statistics, true), momentum);
+        }
     }
 
     fn score_batch(&mut self, set: &WindowSet, batch: Batch<'_>, scores: &mut Vec<f64>) {

@@ -20,6 +20,8 @@ pub mod burn_stg_nf;
 
 pub mod burn_sparta;
 
+pub mod burn_ga_vae;
+
 pub mod architecture;
 
 pub mod checkpoint;
@@ -40,3 +42,6 @@ mod burn_stg_nf_tests;
 
 #[cfg(test)]
 mod burn_sparta_tests;
+
+#[cfg(test)]
+mod burn_ga_vae_tests;

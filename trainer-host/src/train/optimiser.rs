@@ -159,6 +159,9 @@ pub enum Schedule {
         /// Factor per epoch (published: 0.99).
         base: f64,
     },
+    /// Triangles between half the full rate and twice it, each cycle's height half of the one before; eight rises and falls in all, as
+    /// SPARTA's published training ('triangular2', rising for an eighth of the epochs).
+    Cyclic,
     /// From the full rate down to a hundredth of it along half a cosine.
     Cosine,
 }
@@ -170,6 +173,13 @@ impl Schedule {
         match self {
             Self::Constant => full,
             Self::Exponential { base } => full * libm::pow(base, f64::from(epoch.saturating_sub(1))),
+            Self::Cyclic => {
+                let rise = (f64::from(epochs) / 8.0).max(1.0);
+                let position = f64::from(epoch) / rise;
+                let cycle = libm::floor(1.0 + position / 2.0);
+                let height = (1.0 - (position - 2.0 * cycle + 1.0).abs()).max(0.0) / libm::exp2(cycle - 1.0);
+                full * (0.5 + 1.5 * height)
+            }
             Self::Cosine => {
                 let progress = f64::from(epoch) / f64::from(epochs.saturating_sub(1).max(1));
                 full * (0.01 + 0.99 * 0.5 * (1.0 + libm::cos(core::f64::consts::PI * progress)))
@@ -180,7 +190,26 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::{Adamax, Schedule, clip_norm};
+    use super::{Adam, Adamax, Schedule, clip_norm};
+
+    /// By hand: lr 2, epochs 16, so a rise takes two epochs from 1 to 4, the next peak is at 2.5.
+    #[test]
+    fn the_cyclic_schedule_is_triangles_of_half_the_height() {
+        let rates: Vec<f64> = (0..8).map(|epoch| Schedule::Cyclic.rate(2.0, epoch, 16)).collect();
+        assert_eq!(rates, [1.0, 2.5, 4.0, 2.5, 1.0, 1.75, 2.5, 1.75]);
+    }
+
+    /// As `torch.optim.Adam`, by hand: the first step is the rate whatever the gradient, the second by the corrected moments.
+    #[test]
+    fn adam_steps_as_its_paper_says() {
+        let (mut adam, mut values) = (Adam::new(2), [1.0_f32, 1.0]);
+        adam.step(&mut values, &[4.0, 0.0], 0.1);
+        assert!((values[0] - 0.9).abs() < 1e-6 && values[1] == 1.0, "{values:?}");
+        adam.step(&mut values, &[-4.0, 0.0], 0.1);
+        // Moments (0.36 - 0.4) / 0.19 and 0.031984 / 0.001999.
+        let expected = 0.9 + 0.1 * (0.04 / 0.19) / f64::sqrt(0.031_984 / 0.001_999);
+        assert!((f64::from(values[0]) - expected).abs() < 1e-5, "{} instead of {expected}", values[0]);
+    }
 
     #[test]
     fn a_first_step_has_the_size_of_the_learning_rate() {

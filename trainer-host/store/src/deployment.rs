@@ -80,7 +80,8 @@ const fn stage_of(state: &BundleState) -> (&'static str, u8) {
 }
 
 const fn is_for_now(reason: Option<CodeNumber>) -> bool {
-    const FOR_NOW: [ErrorCode; 4] = [ErrorCode::BundleTruncated, ErrorCode::BundleChunk, ErrorCode::SlotBusy, ErrorCode::SlotStorage];
+    const FOR_NOW: [ErrorCode; 5] =
+        [ErrorCode::BundleTruncated, ErrorCode::BundleChunk, ErrorCode::BundleHash, ErrorCode::SlotBusy, ErrorCode::SlotStorage];
     let Some(reason) = reason else { return false };
     let mut at = 0;
     while at < FOR_NOW.len() {

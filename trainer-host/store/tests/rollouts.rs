@@ -104,7 +104,7 @@ fn every_refusal_has_its_own_state_and_is_not_offered_again_by_itself() {
         store.report_bundle(DEVICE, &state(1, BundleStage::Refused, Some(code)), NOW).expect("kept");
         let shown = store.deployments(Some(CAMERA)).expect("deployments");
         assert_eq!((shown[0].reason, shown[0].reason_name, shown[0].mend), (Some(code.number().0), Some(code.name()), Some(code.mend())));
-        let is_for_now = matches!(code.name(), "SlotBusy" | "SlotStorage" | "BundleChunk" | "BundleTruncated");
+        let is_for_now = matches!(code.name(), "SlotBusy" | "SlotStorage" | "BundleChunk" | "BundleTruncated" | "BundleHash");
         assert_eq!(shown[0].stage, if is_for_now { "delayed" } else { "refused" });
         assert_eq!(offered(&store, DEVICE).is_some(), is_for_now, "{code}");
         store.roll_out(&[target(CAMERA, 1)], "ole", NOW).expect("starts anew");
