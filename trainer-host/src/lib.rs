@@ -33,5 +33,7 @@ pub mod export;
 
 pub mod bundle_command;
 
+pub mod daemon_command;
+
 #[cfg(test)]
 mod command_tests;

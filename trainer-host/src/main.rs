@@ -1,6 +1,7 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
 use alfred_trainer_host::bundle_command::{self, BundleArguments};
+use alfred_trainer_host::daemon_command::{self, EnrollArguments, ServeArguments, UserArguments};
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
 use alfred_trainer_host::experiment::command::{self as experiment_command, ExperimentArguments};
@@ -35,6 +36,12 @@ enum Command {
     Export(ExportArguments),
     /// Makes keys; builds, shows and verifies the signed bundles that devices take.
     Bundle(BundleArguments),
+    /// Runs the daemon: takes what devices send, hands out bundles, serves the review API.
+    Serve(ServeArguments),
+    /// Makes a device's keys and certificates, and its place in the database.
+    Enroll(EnrollArguments),
+    /// Adds, renews or revokes reviewers.
+    User(UserArguments),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +63,8 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Import(arguments) => import_command::run(arguments),
         Command::Export(arguments) => export_command::run(arguments),
         Command::Bundle(arguments) => bundle_command::run(arguments),
+        Command::Serve(arguments) => daemon_command::serve(arguments),
+        Command::Enroll(arguments) => daemon_command::enroll(arguments),
+        Command::User(arguments) => daemon_command::user(arguments),
     }
 }

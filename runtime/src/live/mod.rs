@@ -39,7 +39,7 @@ use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 use update::Updates;
 
@@ -236,9 +236,7 @@ pub fn run_linked(
     thread::scope(|scope| {
         let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed, feed);
         output.start(&settings);
-        let output =
-            thread::Builder::new().name("output".into()).stack_size(IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx));
-        let output = output.map_err(system)?;
+        let output = named("output", IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx)).map_err(system)?;
         let scoring = scoring::Scoring {
             settings: &settings,
             scorer,
@@ -250,11 +248,12 @@ pub fn run_linked(
             ingest: Arc::clone(&counters),
             clock: Arc::clone(&clock),
         };
-        let scoring_thread = thread::Builder::new().name("scoring".into()).stack_size(settings.scoring_stack_bytes);
-        let scoring = scoring_thread.spawn_scoped(scope, move || scoring.run()).map_err(system)?;
+        let scoring = named("scoring", settings.scoring_stack_bytes).spawn_scoped(scope, move || scoring.run()).map_err(system)?;
         let update = updates.map(|(updates, items)| {
-            let thread = thread::Builder::new().name("update".into()).stack_size(UPDATE_STACK_BYTES);
-            thread.spawn_scoped(scope, move || updates.run(&frame_thread, &items))
+            named("update", UPDATE_STACK_BYTES).spawn_scoped(scope, move || {
+                updates.run(&frame_thread, &items);
+                Ok(())
+            })
         });
         let update = update.transpose().map_err(system)?;
         let ingest = ingest::Ingest {
@@ -267,13 +266,20 @@ pub fn run_linked(
             output_failed: &output_failed,
             spare: None,
         };
-        let ingest_thread = thread::Builder::new().name("ingest".into()).stack_size(IO_STACK_BYTES);
-        let ingest = ingest_thread.spawn_scoped(scope, move || ingest.run(source, stop)).map_err(system)?;
-        let ingest = ingest.join().unwrap_or_else(|_| Err(Error::system("ingest thread", "it panicked: please report this")));
-        let scoring = scoring.join().unwrap_or_else(|_| Err(Error::system("scoring thread", "it panicked: please report this")));
-        let update =
-            update.map_or(Ok(()), |update| update.join().map_err(|_| Error::system("update thread", "it panicked: please report this")));
-        let output = output.join().unwrap_or_else(|_| Err(Error::system("output thread", "it panicked: please report this")));
+        let ingest = named("ingest", IO_STACK_BYTES).spawn_scoped(scope, move || ingest.run(source, stop)).map_err(system)?;
+        let (ingest, scoring) = (joined("ingest thread", ingest), joined("scoring thread", scoring));
+        let update = update.map_or(Ok(()), |update| joined("update thread", update));
+        let output = joined("output thread", output);
         ingest.and(scoring).and(update).and(output)
     })
+}
+
+/// A thread to be, with a name for debuggers and a stack that is on the memory map.
+fn named(name: &str, stack_bytes: usize) -> thread::Builder {
+    thread::Builder::new().name(name.into()).stack_size(stack_bytes)
+}
+
+/// What a thread ended with; a panic is an error that says which one it was.
+fn joined(what: &'static str, thread: ScopedJoinHandle<'_, Result<(), Error>>) -> Result<(), Error> {
+    thread.join().unwrap_or_else(|_| Err(Error::system(what, "it panicked: please report this")))
 }

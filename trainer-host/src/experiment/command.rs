@@ -3,7 +3,7 @@
 use crate::dataset::camera::camera_names;
 use crate::error::HostError;
 use crate::experiment::schedule::{self, model_name};
-use crate::experiment::settings::{Settings, training_recipe};
+use crate::experiment::settings::{STRIDE, Settings, training_recipe};
 use crate::experiment::{answers, cells, figures, html, tables};
 use crate::phase::methodology::{METHODOLOGIES, Methodology, by_name};
 use crate::train::architecture::Architecture;
@@ -30,6 +30,9 @@ pub struct ExperimentArguments {
     /// Slices per camera.
     #[arg(long, default_value_t = 9)]
     pub slices: usize,
+    /// Detections from one window's start to the next. A larger stride costs less and says less; above 18 frames every window is an event.
+    #[arg(long, default_value_t = STRIDE)]
+    pub stride: u32,
     /// Seeds, from 0.
     #[arg(long, default_value_t = 1)]
     pub seeds: u64,
@@ -83,8 +86,8 @@ fn settings(arguments: &ExperimentArguments) -> Result<Settings, HostError> {
     if let Some(camera) = cameras.iter().find(|camera| !known.contains(camera)) {
         return Err(HostError::argument(format!("--cameras {camera}"), format!("the data set has {}", known.join(", "))));
     }
-    if arguments.slices == 0 || arguments.seeds == 0 || arguments.jobs == Some(0) {
-        return Err(HostError::argument("--slices, --seeds, --jobs", "give numbers above 0"));
+    if arguments.slices == 0 || arguments.seeds == 0 || arguments.stride == 0 || arguments.jobs == Some(0) {
+        return Err(HostError::argument("--slices, --seeds, --stride, --jobs", "give numbers above 0"));
     }
     if !(0.0..=1.0).contains(&arguments.annotator_errors) {
         return Err(HostError::argument("--annotator-errors", "give a share from 0 to 1"));
@@ -96,6 +99,7 @@ fn settings(arguments: &ExperimentArguments) -> Result<Settings, HostError> {
         models: arguments.models.clone(),
         methodologies: methodologies(&arguments.methods)?,
         slices: arguments.slices,
+        stride: arguments.stride,
         seeds: arguments.seeds,
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         annotator_error_share: arguments.annotator_errors,
@@ -129,6 +133,7 @@ fn manifest(settings: &Settings) -> serde_json::Value {
     json!({
         "data": settings.data.canonicalize().unwrap_or_else(|_| settings.data.clone()),
         "slices": settings.slices,
+        "stride": settings.stride,
         "annotator_error_share": settings.annotator_error_share,
         "recipes": recipes,
         "version": env!("CARGO_PKG_VERSION"),
@@ -143,7 +148,7 @@ fn check_manifest(settings: &Settings) -> Result<(), HostError> {
         let text = fs::read(path).map_err(HostError::file(path))?;
         let old: serde_json::Value =
             serde_json::from_slice(&text).map_err(|error| HostError::data(path, error, "remove the folder, or give another --out"))?;
-        for key in ["data", "slices", "annotator_error_share", "version"] {
+        for key in ["data", "slices", "stride", "annotator_error_share", "version"] {
             if old[key] != new[key] {
                 return Err(HostError::data(path, format!("{key} was {}, now {}", old[key], new[key]), "give another --out"));
             }

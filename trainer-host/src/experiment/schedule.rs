@@ -49,7 +49,7 @@ pub fn run(settings: &Settings) -> Result<Results, HostError> {
         for (seed, source) in seeds.iter().zip(&sources) {
             results.sources.push((name.clone(), *seed, source.auc, source.threshold));
         }
-        let cutting = cutting(model)?;
+        let cutting = cutting(model, settings.stride)?;
         for camera in &settings.cameras {
             bar.set_message(format!("{name} {camera}"));
             let camera = read_camera(&settings.data, camera, settings.slices, &cutting, &PixelScale::SQUARE)?;

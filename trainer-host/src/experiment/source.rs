@@ -4,7 +4,7 @@ use crate::dataset::camera::{Part, read_source_test};
 use crate::dataset::layout::{Split, clips, read_events};
 use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
-use crate::experiment::settings::{STRIDE, Settings, training_recipe};
+use crate::experiment::settings::{Settings, training_recipe};
 use crate::metric::eer::equal_error_rate_of;
 use crate::metric::pr::auc_pr;
 use crate::metric::roc::auc_roc;
@@ -44,9 +44,9 @@ pub struct Cutting {
 ///
 /// # Errors
 /// [`HostError`] when the model cannot be made.
-pub fn cutting(model: Architecture) -> Result<Cutting, HostError> {
+pub fn cutting(model: Architecture, stride: u32) -> Result<Cutting, HostError> {
     let trainer = trainer_of(model, None, &TrainerOptions::default(), 0)?;
-    let policy = WindowPolicy { stride: STRIDE, ..WindowPolicy::published(trainer.window_frames()) };
+    let policy = WindowPolicy { stride, ..WindowPolicy::published(trainer.window_frames()) };
     Ok(Cutting { policy: policy.with_score_frame(model.score_frame_in_window(trainer.window_frames())) })
 }
 
@@ -71,7 +71,7 @@ impl SourceData {
     /// # Errors
     /// [`HostError`] when the data cannot be used.
     pub fn read(settings: &Settings, model: Architecture) -> Result<Self, HostError> {
-        let cutting = cutting(model)?;
+        let cutting = cutting(model, settings.stride)?;
         let events = read_events(&settings.data)?;
         let files = clips(&settings.data, Split::Train)?;
         let (train, _) = read_clips(&files, events.as_ref(), &cutting.policy, &PixelScale::SQUARE)?;

@@ -270,11 +270,12 @@ pub fn settings_line(settings: &Settings) -> String {
     let models: Vec<String> = settings.models.iter().map(|&model| model_name(model)).collect();
     let _ = write!(
         text,
-        "{} cameras, models {}, {} methodologies, {} slices, seeds 0 to {}, annotator wrong in {} % of answers",
+        "{} cameras, models {}, {} methodologies, {} slices, stride {}, seeds 0 to {}, annotator wrong in {} % of answers",
         settings.cameras.len(),
         models.join(", "),
         settings.methodologies.len(),
         settings.slices,
+        settings.stride,
         settings.seeds - 1,
         100.0 * settings.annotator_error_share
     );

@@ -64,6 +64,7 @@ fn arguments(data: &Path, out: PathBuf, jobs: usize, slices: usize) -> Experimen
         models: vec![Architecture::StgNf],
         methods: vec!["all".into()],
         slices,
+        stride: 6,
         seeds: 1,
         out,
         jobs: Some(jobs),

@@ -57,6 +57,9 @@ pub trait BurnModel: Send {
     fn metadata(&self) -> Metadata;
 }
 
+/// Loss, gradient in storage order, and a batch's statistics: (tensor, values).
+pub type LossAndGradient = (f64, Vec<f64>, Vec<(usize, Vec<f32>)>);
+
 /// A model in training.
 #[derive(Debug)]
 pub struct BurnTrainer<M> {
@@ -90,7 +93,7 @@ impl<M: BurnModel> BurnTrainer<M> {
     }
 
     /// Loss, gradient of the trainable values (in storage order), and the batch's statistics by tensor, computed in `precision`.
-    pub fn loss_and_gradient(&self, samples: &Samples, precision: DType) -> (f64, Vec<f64>, Vec<(usize, Vec<f32>)>) {
+    pub fn loss_and_gradient(&self, samples: &Samples, precision: DType) -> LossAndGradient {
         let place = Place { device: self.device.clone().autodiff(), precision };
         let leaves = Leaves::load(self.model.specs(), &self.values, &place, true);
         let mut random = self.noise();

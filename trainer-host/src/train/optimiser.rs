@@ -5,6 +5,9 @@ const BETA_MOMENT: f64 = 0.9;
 const BETA_NORM: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
+/// Finds a stored tensor by name and length, or names it.
+pub type StoredTensor<'s> = &'s mut dyn FnMut(&str, usize) -> Result<Vec<f32>, String>;
+
 /// Adamax (Kingma and Ba 2015, section 7.1) as `torch.optim.Adamax` computes it: the epsilon is added to the gradient's magnitude
 /// before the maximum, and there is no weight decay.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +118,7 @@ impl Optimiser {
     ///
     /// # Errors
     /// What `get` answers.
-    pub fn restored(&self, get: &mut dyn FnMut(&str, usize) -> Result<Vec<f32>, String>, steps: u64) -> Result<Self, String> {
+    pub fn restored(&self, get: StoredTensor<'_>, steps: u64) -> Result<Self, String> {
         let [first, second] = self.names();
         Ok(match self {
             Self::Adam(adam) => {
