@@ -328,7 +328,8 @@ fn read_weights(frames: u8, bytes: &[u8]) -> Result<StgNfParameters, ErrorCode> 
 fn read_error_rate(known: bool, [rate, low, high]: [f32; 3]) -> Result<Option<ErrorRate>, ErrorCode> {
     match known {
         true if 0.0 <= low && low <= rate && rate <= high && high <= 1.0 => Ok(Some(ErrorRate { rate, low, high })),
-        false if [rate, low, high] == [0.0; 3] => Ok(None),
+        // By bits: -0.0 would be a second form of the same bundle.
+        false if [rate, low, high].map(f32::to_bits) == [0; 3] => Ok(None),
         _ => Err(ErrorCode::BundleMalformed),
     }
 }
@@ -336,7 +337,7 @@ fn read_error_rate(known: bool, [rate, low, high]: [f32; 3]) -> Result<Option<Er
 fn read_quantiles(known: bool, values: [f32; QUANTILES.len()]) -> Result<Option<[f32; QUANTILES.len()]>, ErrorCode> {
     match known {
         true if values.is_sorted() => Ok(Some(values)),
-        false if values == [0.0; QUANTILES.len()] => Ok(None),
+        false if values.map(f32::to_bits) == [0; QUANTILES.len()] => Ok(None),
         _ => Err(ErrorCode::BundleMalformed),
     }
 }
