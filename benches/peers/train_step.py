@@ -343,6 +343,8 @@ def onnx_scores(host, weights_path, x, batch, folder):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if len(session.get_inputs()) != 1:
+        raise RuntimeError("its graph takes the two halves of a window apart: not compared here, see check_onnx.py")
     output, feed = session.get_outputs()[0].name, session.get_inputs()[0].name
     parts = [[part.numpy() for part in whole.split(graph_batch)] for whole in x.split(batch)]
     return TheirScores(parts, lambda parts: [score for part in parts for score in session.run([output], {feed: part})[0].reshape(-1)])
