@@ -2,7 +2,8 @@
 //!
 //! `{"frame": 12, "time_ns": 400000000, "persons": [{"id": 3, "score": 0.9, "keypoints": [x, y, c, ... 51 numbers]}]}`
 //!
-//! `time_ns` and `score` may be left out (0: stamped on arrival; 1.0). Unknown keys are skipped, so that a tracker's own fields may stay.
+//! `time_ns` and `score` may be left out (0: stamped on arrival; 1.0). `null` in place of a person's number is NaN, as many writers of JSON put
+//! it: the data path counts that joint as undetected. Unknown keys are skipped, so that a tracker's own fields may stay.
 //! The reader keeps within its line: no allocation, bounded depth.
 
 use alfred_core::limits::{KEYPOINTS, PERSONS_MAX};
@@ -321,6 +322,8 @@ mod tests {
         let huge = format!(r#"{{"frame": 1, "persons": [{{"id": 1, "keypoints": [1e999, {}]}}]}}"#, numbers(50));
         let (_, frame) = read(&huge).expect("read");
         assert!(frame.persons[0].keypoints[0].x.is_infinite(), "the data path counts it as undetected");
+        let (_, frame) = read(&huge.replace("1e999", "null")).expect("read");
+        assert!(frame.persons[0].keypoints[0].x.is_nan(), "so it does with a number that the writer did not have");
     }
 
     proptest! {
