@@ -47,17 +47,6 @@ impl FromSql for Outcome {
     }
 }
 
-/// A figure with its 95 % interval, as fractions from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// The figure.
-    pub value: f64,
-    /// Lower end of its interval; `null` where none could be computed.
-    pub low: Option<f64>,
-    /// Upper end of its interval.
-    pub high: Option<f64>,
-}
-
 /// How a candidate was judged.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
@@ -78,11 +67,23 @@ pub struct Evaluation {
     /// The candidate's threshold; `null` where the validation set carries none.
     pub threshold: Option<f64>,
     /// Equal error rate on the validation set, 0 to 1.
-    pub eer: Option<Figure>,
+    pub eer: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub eer_low: Option<f64>,
+    /// Upper end.
+    pub eer_high: Option<f64>,
     /// Error Balance Index at the candidate's threshold, 0 to 1.
-    pub ebi: Option<Figure>,
+    pub ebi: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub ebi_low: Option<f64>,
+    /// Upper end.
+    pub ebi_high: Option<f64>,
     /// Area under the ROC curve, 0 to 1.
-    pub auc: Option<Figure>,
+    pub auc: Option<f64>,
+    /// Lower end of its 95 % interval.
+    pub auc_low: Option<f64>,
+    /// Upper end.
+    pub auc_high: Option<f64>,
     /// Misses among the validation set's anomalies at the threshold, 0 to 1.
     pub fnr: Option<f64>,
     /// False alarms among its normals, 0 to 1.
@@ -96,7 +97,7 @@ pub struct Evaluation {
     /// Its anomalous items.
     pub validation_anomalies: u64,
     /// SHA-256 of its items and verdicts, in hexadecimal; also in the bundle.
-    pub validation_hash: String,
+    pub validation_sha256: String,
     /// Verdicts that training and validation set used so far.
     pub labels_used: u64,
 }
@@ -113,13 +114,7 @@ pub struct ValidationScore {
 }
 
 const COLUMNS: &str = "id, camera, revision, at_ms, outcome, reason, policy, threshold, eer, eer_low, eer_high, ebi, ebi_low, ebi_high,
-    auc, auc_low, auc_high, fnr, fpr, source_ebi, validation_events, validation_normals, validation_anomalies, validation_hash, labels_used";
-
-fn figure(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Figure>> {
-    let value: Option<f64> = row.get(at)?;
-    let (low, high) = (row.get(at + 1)?, row.get(at + 2)?);
-    Ok(value.map(|value| Figure { value, low, high }))
-}
+    auc, auc_low, auc_high, fnr, fpr, source_ebi, validation_events, validation_normals, validation_anomalies, validation_sha256, labels_used";
 
 fn evaluation(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
     Ok(Evaluation {
@@ -131,22 +126,24 @@ fn evaluation(row: &Row<'_>) -> rusqlite::Result<Evaluation> {
         reason: row.get(5)?,
         policy: row.get(6)?,
         threshold: row.get(7)?,
-        eer: figure(row, 8)?,
-        ebi: figure(row, 11)?,
-        auc: figure(row, 14)?,
+        eer: row.get(8)?,
+        eer_low: row.get(9)?,
+        eer_high: row.get(10)?,
+        ebi: row.get(11)?,
+        ebi_low: row.get(12)?,
+        ebi_high: row.get(13)?,
+        auc: row.get(14)?,
+        auc_low: row.get(15)?,
+        auc_high: row.get(16)?,
         fnr: row.get(17)?,
         fpr: row.get(18)?,
         source_ebi: row.get(19)?,
         validation_events: unsigned(row.get(20)?),
         validation_normals: unsigned(row.get(21)?),
         validation_anomalies: unsigned(row.get(22)?),
-        validation_hash: row.get(23)?,
+        validation_sha256: row.get(23)?,
         labels_used: unsigned(row.get(24)?),
     })
-}
-
-fn parts(what: Option<Figure>) -> (Option<f64>, Option<f64>, Option<f64>) {
-    (what.map(|figure| figure.value), what.and_then(|figure| figure.low), what.and_then(|figure| figure.high))
 }
 
 impl Store {
@@ -156,18 +153,18 @@ impl Store {
     /// [`StoreError::Unknown`] camera, [`StoreError::Range`].
     pub fn add_evaluation(&mut self, new: &Evaluation, who: &str) -> Result<i64, StoreError> {
         text("the policy", &new.policy)?;
-        if new.reason.len() > REASON_BYTES_MAX || new.validation_hash.len() > 64 {
+        if new.reason.len() > REASON_BYTES_MAX || new.validation_sha256.len() > 64 {
             return Err(StoreError::Range { what: "the evaluation's reason or hash", allowed: "2000 and 64 bytes" });
         }
-        for value in [new.threshold, new.eer.map(|f| f.value), new.ebi.map(|f| f.value), new.auc.map(|f| f.value), new.source_ebi] {
-            finite("an evaluation's figure", value.unwrap_or(0.0))?;
+        let figures = [new.eer, new.eer_low, new.eer_high, new.ebi, new.ebi_low, new.ebi_high, new.auc, new.auc_low, new.auc_high];
+        for value in figures.into_iter().chain([new.threshold, new.fnr, new.fpr, new.source_ebi]).flatten() {
+            finite("an evaluation's figure", value)?;
         }
         let transaction = self.write()?;
         need_camera(&transaction, &new.camera)?;
-        let (eer, ebi, auc) = (parts(new.eer), parts(new.ebi), parts(new.auc));
         transaction.execute(
             "INSERT INTO evaluations (camera, revision, at_ms, outcome, reason, policy, threshold, eer, eer_low, eer_high, ebi, ebi_low, ebi_high,
-                auc, auc_low, auc_high, fnr, fpr, source_ebi, validation_events, validation_normals, validation_anomalies, validation_hash,
+                auc, auc_low, auc_high, fnr, fpr, source_ebi, validation_events, validation_normals, validation_anomalies, validation_sha256,
                 labels_used)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
             params![
@@ -178,22 +175,22 @@ impl Store {
                 new.reason,
                 new.policy,
                 new.threshold,
-                eer.0,
-                eer.1,
-                eer.2,
-                ebi.0,
-                ebi.1,
-                ebi.2,
-                auc.0,
-                auc.1,
-                auc.2,
+                new.eer,
+                new.eer_low,
+                new.eer_high,
+                new.ebi,
+                new.ebi_low,
+                new.ebi_high,
+                new.auc,
+                new.auc_low,
+                new.auc_high,
                 new.fnr,
                 new.fpr,
                 new.source_ebi,
                 signed(new.validation_events),
                 signed(new.validation_normals),
                 signed(new.validation_anomalies),
-                new.validation_hash,
+                new.validation_sha256,
                 signed(new.labels_used)
             ],
         )?;

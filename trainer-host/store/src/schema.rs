@@ -228,7 +228,7 @@ CREATE TABLE evaluations (
     validation_events INTEGER NOT NULL,
     validation_normals INTEGER NOT NULL,
     validation_anomalies INTEGER NOT NULL,
-    validation_hash TEXT NOT NULL,
+    validation_sha256 TEXT NOT NULL,
     labels_used INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX evaluations_by_camera ON evaluations (camera, id);

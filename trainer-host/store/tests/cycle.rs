@@ -3,7 +3,7 @@
 mod support;
 
 use alfred_store::cycle::{CycleState, Phase, ValidationItem};
-use alfred_store::evaluation::{Evaluation, Figure, Outcome, ValidationScore};
+use alfred_store::evaluation::{Evaluation, Outcome, ValidationScore};
 use alfred_store::label::{NewLabel, Verdict};
 use alfred_store::queue::Strategy;
 use alfred_store::request::{RequestKind, WAITING_MAX};
@@ -21,16 +21,22 @@ fn judged() -> Evaluation {
         reason: "EBI 0.71, in force 0.52".to_owned(),
         policy: "eer".to_owned(),
         threshold: Some(1.25),
-        eer: Some(Figure { value: 0.2, low: Some(0.1), high: Some(0.3) }),
-        ebi: Some(Figure { value: 0.7, low: None, high: None }),
+        eer: Some(0.2),
+        eer_low: Some(0.1),
+        eer_high: Some(0.3),
+        ebi: Some(0.7),
+        ebi_low: None,
+        ebi_high: None,
         auc: None,
+        auc_low: None,
+        auc_high: None,
         fnr: Some(0.2),
         fpr: Some(0.2),
         source_ebi: Some(0.1),
         validation_events: 12,
         validation_normals: 6,
         validation_anomalies: 6,
-        validation_hash: "ab".repeat(32),
+        validation_sha256: "ab".repeat(32),
         labels_used: 30,
     }
 }
