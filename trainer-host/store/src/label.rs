@@ -142,10 +142,8 @@ fn add(connection: &Connection, new: &NewLabel<'_>, follows: Option<i64>, now_ms
             bundle_revision, threshold, score, ?6, ?7, ?8
         FROM items WHERE id = ?1 RETURNING id",
     )?;
-    let id = insert.query_row(
-        params![new.item, new.reviewer, new.verdict, new.seconds, new.strategy, now_ms, new.request, follows],
-        |row| row.get(0),
-    );
+    let id = insert
+        .query_row(params![new.item, new.reviewer, new.verdict, new.seconds, new.strategy, now_ms, new.request, follows], |row| row.get(0));
     Ok(id.optional()?)
 }
 
@@ -209,12 +207,15 @@ impl Store {
         }
         // A verdict that was given along with another one goes and stays with that one.
         let lead: Option<i64> = transaction
-            .prepare_cached("SELECT ifnull(follows, id) FROM standing WHERE reviewer = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY id DESC LIMIT 1")?
+            .prepare_cached(
+                "SELECT ifnull(follows, id) FROM standing WHERE reviewer = ?1 AND (?2 IS NULL OR id = ?2) ORDER BY id DESC LIMIT 1",
+            )?
             .query_row(params![reviewer, label], |row| row.get(0))
             .optional()?;
         let lead = lead.ok_or_else(|| StoreError::NothingToUndo(reviewer.to_owned()))?;
         let undone: Vec<(i64, i64)> = {
-            let mut select = transaction.prepare_cached("SELECT id, item FROM standing WHERE reviewer = ?1 AND (id = ?2 OR follows = ?2) ORDER BY id")?;
+            let mut select = transaction
+                .prepare_cached("SELECT id, item FROM standing WHERE reviewer = ?1 AND (id = ?2 OR follows = ?2) ORDER BY id")?;
             let rows = select.query_map(params![reviewer, lead], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<Result<_, _>>()?
         };

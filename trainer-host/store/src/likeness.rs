@@ -75,7 +75,8 @@ impl Sums {
             return;
         }
         let centre = [0, 1].map(|axis| seen().map(|point| point[axis]).sum::<f64>() / count);
-        let joints = JOINTS.map(|joint| [0, 1].map(|axis| if points[joint][2] > 0.0 { (points[joint][axis] - centre[axis]) / height } else { 0.0 }));
+        let joints =
+            JOINTS.map(|joint| [0, 1].map(|axis| if points[joint][2] > 0.0 { (points[joint][axis] - centre[axis]) / height } else { 0.0 }));
         for (at, joint) in joints.iter().enumerate() {
             for axis in [0, 1] {
                 self.positions[at][axis] += joint[axis];
@@ -97,12 +98,7 @@ impl Sums {
         let feature = numbers.flat_map(|(position, change)| {
             [0, 1].into_iter().flat_map(move |axis| [(position[axis] / poses) as f32, MOVEMENT_WEIGHT * (change[axis] / steps) as f32])
         });
-        let figure = Figure {
-            x: self.place[0] / poses,
-            y: self.place[1] / poses,
-            height: self.height / poses,
-            feature: feature.collect(),
-        };
+        let figure = Figure { x: self.place[0] / poses, y: self.place[1] / poses, height: self.height / poses, feature: feature.collect() };
         let is_sound = self.poses > 0 && figure.feature.iter().all(|number| number.is_finite()) && (figure.x + figure.y).is_finite();
         is_sound.then_some(figure)
     }

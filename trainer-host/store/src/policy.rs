@@ -42,7 +42,10 @@ impl Default for QueuePolicy {
 impl QueuePolicy {
     fn check(&self) -> Result<(), StoreError> {
         if matches!(self.strategy, Strategy::Audit | Strategy::Repeat | Strategy::SecondLook) {
-            return Err(StoreError::Range { what: "the policy's strategy", allowed: "strategies that ask for new items; the audit and repeats have shares" });
+            return Err(StoreError::Range {
+                what: "the policy's strategy",
+                allowed: "strategies that ask for new items; the audit and repeats have shares",
+            });
         }
         if self.labels_per_day.is_some_and(|labels| labels > LABELS_PER_DAY_MAX) {
             return Err(StoreError::Range { what: "labels_per_day", allowed: "0 to 100,000, or null" });
@@ -147,7 +150,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unknown`] camera, or none named.
     pub fn queue_by_policy(&self, reviewer: &str, filter: &QueueFilter, spread: Option<Spread<'_>>) -> Result<PolicyPage, StoreError> {
-        let camera = filter.camera.as_deref().ok_or(StoreError::Range { what: "camera of a queue by policy", allowed: "the name of one camera" })?;
+        let camera =
+            filter.camera.as_deref().ok_or(StoreError::Range { what: "camera of a queue by policy", allowed: "the name of one camera" })?;
         let policy = self.queue_policy(camera)?;
         let budget = self.budget(camera, filter.now_ms)?;
         let items_max = filter.items_max.min(PAGE_ITEMS_MAX).min(budget.left_today.unwrap_or(u32::MAX));
