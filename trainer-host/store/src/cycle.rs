@@ -5,10 +5,15 @@ use crate::audit::note;
 use crate::bundle::need_camera;
 use crate::error::StoreError;
 use crate::item::{ITEM_COLUMNS, Item, item};
-use crate::store::{Store, signed, unsigned};
+use crate::store::{Store, finite, signed, unsigned};
+use alfred_core::limits::KEYPOINTS;
+use alfred_core::pose::KeyPoint;
+use alfred_wire::pose_codec::Detail;
+use alfred_wire::record::{Content, Record};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Items of the longest slice: what comes beyond belongs to the next one.
 pub const SLICE_ITEMS_MAX: u32 = 50_000;
@@ -71,16 +76,27 @@ pub struct JudgedItem {
 }
 
 /// A member of the validation set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ValidationItem {
     /// The item.
     pub item: i64,
-    /// What people say it is.
+    /// What people say it is, or what it was taken for.
     pub is_anomalous: bool,
-    /// Since when, milliseconds since 1970.
-    pub joined_ms: i64,
-    /// Whether it has left: too old. It trains nevertheless never.
+    /// Frames of the camera that each frame of the item stands for, above 0: normal people below the threshold are sampled, events are not.
+    pub weight: f64,
+    /// Slice in which it joined.
+    pub slice: u64,
+    /// Whether it has left: too old, or crowded out. It trains nevertheless never.
     pub has_left: bool,
+}
+
+/// The flagged person's poses of an item.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Footage {
+    /// By frame: x and y in pixels, confidence 0 to 1.
+    pub poses: BTreeMap<u64, [KeyPoint; KEYPOINTS]>,
+    /// Windows below the threshold that a sample stands for; of an event 0.
+    pub stands_for: u32,
 }
 
 const OPINION: &str = "(SELECT total(verdict = 'anomalous') - total(verdict = 'normal') FROM current WHERE current.item = items.id)";
@@ -172,6 +188,18 @@ impl Store {
         Ok(items)
     }
 
+    /// The named items of a camera that are there, by number, with what people say.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn items_of(&self, camera: &str, ids: &BTreeSet<i64>) -> Result<Vec<JudgedItem>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for &id in ids {
+            found.extend(self.select_judged("items.camera = ?1 AND items.id = ?2", camera, id)?);
+        }
+        Ok(found)
+    }
+
     fn select_judged(&self, condition: &str, camera: &str, item_last: i64) -> Result<Vec<JudgedItem>, StoreError> {
         let mut select = self.connection.prepare_cached(&format!(
             "SELECT {ITEM_COLUMNS}, {OPINION} FROM items WHERE {condition} AND items.parts > 0 AND (items.has_ended OR EXISTS
@@ -184,6 +212,34 @@ impl Store {
             Ok(JudgedItem { item: item(row)?, is_anomalous })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
+    }
+
+    /// The poses of an item's own person; those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] record.
+    pub fn footage(&self, item: &Item) -> Result<Footage, StoreError> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT records.id, records.body FROM segments JOIN records ON records.id = segments.record WHERE segments.item = ?1
+            ORDER BY segments.part, records.sequence",
+        )?;
+        let mut rows = select.query([item.id])?;
+        let mut footage = Footage::default();
+        while let Some(row) = rows.next()? {
+            let (record, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let decoded = Record::decode(&body).map_err(|_| StoreError::Damaged(record))?;
+            let (poses, detail) = match &decoded.content {
+                Content::Segment(segment) => (segment.poses, Detail::Full),
+                Content::Sample(sample) => {
+                    footage.stands_for = sample.stands_for;
+                    (sample.poses, Detail::Sample)
+                }
+                Content::Event(_) | Content::Health(_) | Content::Bundle(_) => return Err(StoreError::Damaged(record)),
+            };
+            let readable = poses.read(detail).map_while(Result::ok).filter(|pose| pose.person.0 == item.person);
+            footage.poses.extend(readable.map(|pose| (pose.frame.0, pose.keypoints())));
+        }
+        Ok(footage)
     }
 
     /// Verdicts on a camera's items that stand, but "unsure".
@@ -203,29 +259,41 @@ impl Store {
     /// [`StoreError::Database`].
     pub fn validation_items(&self, camera: &str) -> Result<Vec<ValidationItem>, StoreError> {
         let mut select = self.connection.prepare_cached(
-            "SELECT item, is_anomalous, joined_ms, left_ms IS NOT NULL FROM validation_items WHERE camera = ?1 ORDER BY item",
+            "SELECT item, is_anomalous, weight, slice, left_ms IS NOT NULL FROM validation_items WHERE camera = ?1 ORDER BY item",
         )?;
         let found = select.query_map([camera], |row| {
-            Ok(ValidationItem { item: row.get(0)?, is_anomalous: row.get(1)?, joined_ms: row.get(2)?, has_left: row.get(3)? })
+            Ok(ValidationItem {
+                item: row.get(0)?,
+                is_anomalous: row.get(1)?,
+                weight: row.get(2)?,
+                slice: unsigned(row.get(3)?),
+                has_left: row.get(4)?,
+            })
         })?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 
-    /// Makes the named items, and no others, the validation set of a camera; those that were in it before leave.
+    /// Keeps the validation set of a camera as it is now; members that are not named leave.
     ///
     /// # Errors
-    /// [`StoreError::Unknown`] camera, [`StoreError::Database`] for items that are not there.
-    pub fn set_validation_items(&mut self, camera: &str, items: &[(i64, bool)], now_ms: i64) -> Result<(), StoreError> {
+    /// [`StoreError::Unknown`] camera or item, [`StoreError::Range`] for a weight.
+    pub fn set_validation_items(&mut self, camera: &str, items: &[ValidationItem], now_ms: i64) -> Result<(), StoreError> {
         let transaction = self.write()?;
         need_camera(&transaction, camera)?;
         transaction.execute("UPDATE validation_items SET left_ms = ?2 WHERE camera = ?1 AND left_ms IS NULL", params![camera, now_ms])?;
         {
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO validation_items (camera, item, is_anomalous, joined_ms) VALUES (?1, ?2, ?3, ?4)
-                ON CONFLICT (camera, item) DO UPDATE SET is_anomalous = excluded.is_anomalous, left_ms = NULL",
+                "INSERT INTO validation_items (camera, item, is_anomalous, weight, slice, joined_ms, left_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                ON CONFLICT (camera, item) DO UPDATE SET
+                is_anomalous = excluded.is_anomalous, weight = excluded.weight, slice = excluded.slice, left_ms = excluded.left_ms",
             )?;
-            for (item, is_anomalous) in items {
-                insert.execute(params![camera, item, is_anomalous, now_ms])?;
+            for member in items {
+                if !transaction.prepare_cached("SELECT 1 FROM items WHERE id = ?1 AND camera = ?2")?.exists(params![member.item, camera])? {
+                    return Err(StoreError::Unknown { what: "item", name: member.item.to_string() });
+                }
+                let weight = finite("a weight", member.weight)?;
+                let left_ms = member.has_left.then_some(now_ms);
+                insert.execute(params![camera, member.item, member.is_anomalous, weight, signed(member.slice), now_ms, left_ms])?;
             }
         }
         Ok(transaction.commit()?)

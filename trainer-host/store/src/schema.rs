@@ -274,8 +274,12 @@ CREATE TABLE cycle_states (
 -- The active-learning validation set; a row that left stays, so that its windows never train.
 CREATE TABLE validation_items (
     camera TEXT NOT NULL REFERENCES cameras (name),
-    item INTEGER NOT NULL REFERENCES items (id),
+    item INTEGER NOT NULL,
     is_anomalous INTEGER NOT NULL,
+    -- Frames of the camera that each frame of the item stands for.
+    weight REAL NOT NULL,
+    -- Slice in which it joined.
+    slice INTEGER NOT NULL,
     joined_ms INTEGER NOT NULL,
     left_ms INTEGER,
     PRIMARY KEY (camera, item)

@@ -144,12 +144,12 @@ fn items_are_judged_by_the_majority_and_slices_go_on_where_they_ended() {
 fn what_leaves_the_validation_set_is_remembered() {
     let (_folder, mut store) = store();
     let events: Vec<i64> = [1, 2, 3].map(|number| whole_event(&mut store, number, 2.0)).into();
-    store.set_validation_items(CAMERA, &[(events[0], true), (events[1], false)], NOW).expect("kept");
-    store.set_validation_items(CAMERA, &[(events[1], false), (events[2], true)], NOW + 1).expect("kept");
-    let one = |item, is_anomalous, joined_ms, has_left| ValidationItem { item, is_anomalous, joined_ms, has_left };
-    let expected = [one(events[0], true, NOW, true), one(events[1], false, NOW, false), one(events[2], true, NOW + 1, false)];
+    let one = |item, is_anomalous, has_left| ValidationItem { item, is_anomalous, weight: 2.5, slice: 3, has_left };
+    store.set_validation_items(CAMERA, &[one(events[0], true, false), one(events[1], false, false)], NOW).expect("kept");
+    store.set_validation_items(CAMERA, &[one(events[1], false, false), one(events[2], true, false)], NOW + 1).expect("kept");
+    let expected = [one(events[0], true, true), one(events[1], false, false), one(events[2], true, false)];
     assert_eq!(store.validation_items(CAMERA).expect("a set"), expected);
-    assert!(store.set_validation_items(CAMERA, &[(999, true)], NOW).is_err());
+    assert!(store.set_validation_items(CAMERA, &[one(999, true, false)], NOW).is_err());
     assert_eq!(store.validation_items(CAMERA).expect("a set"), expected, "what is refused changes nothing");
 }
 
