@@ -14,6 +14,7 @@ const run = promisify(execFile);
 const root = resolve(fileURLToPath(import.meta.url), "../../..");
 const HOST = process.env.ALFRED_HOST ?? join(root, "target/debug/alfred-host");
 const GROUND = process.env.BROWSER_GROUND ?? join(root, "target/debug/examples/browser_ground");
+const WEIGHTS = join(root, "models/pretrained/stg_nf_synthetic/weights.safetensors");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Pictures of each page, for a person to look at. */
 const PICTURES = process.env.BROWSER_PICTURES ?? join(root, "target/browser");
@@ -45,7 +46,12 @@ export class Ground {
   static async make() {
     const ground = new Ground();
     ground.folder = await mkdtemp(join(tmpdir(), "alfred-browser-"));
-    const { stdout } = await run(GROUND, ["fill", join(ground.folder, "seed")], { timeout: 120_000 });
+    const [key, bundle] = ["key", "bundle"].map((name) => join(ground.folder, name));
+    const patience = { timeout: 120_000 };
+    await run(HOST, ["bundle", "keygen", "--out", key], patience);
+    const what = ["--weights", WEIGHTS, "--key", key, "--camera", "gate", "--revision", "2", "--threshold", "1.4", "--out", bundle];
+    await run(HOST, ["bundle", "build", ...what], patience);
+    const { stdout } = await run(GROUND, ["fill", join(ground.folder, "seed"), WEIGHTS, bundle], patience);
     Object.assign(ground, JSON.parse(stdout));
     ground.copies = 0;
     return ground;
@@ -99,10 +105,10 @@ export class Daemon {
     Object.assign(this, { process: fresh.process, ended: fresh.ended });
   }
 
-  /** The log of verdicts as it stands in the database. */
+  /** The log of verdicts as it stands in the database, without those of before. */
   async labels() {
     const { stdout } = await run(GROUND, ["labels", join(this.folder, "host.sqlite")], { timeout: 60_000, maxBuffer: 64 << 20 });
-    return JSON.parse(stdout);
+    return JSON.parse(stdout).filter(({ reviewer }) => reviewer !== "cleo");
   }
 }
 

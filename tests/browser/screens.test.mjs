@@ -64,7 +64,7 @@ test("the fleet page shows health, queues and losses", async (t) => {
 test("the audit log is the operators'", async (t) => {
   const daemon = await held.ground.daemon(t);
   const page = await reviewer(held, daemon, "ole", { place: "#/audit" });
-  await page.waitForSelector("td:text-is('log in')");
+  await page.waitForSelector("td :text-is('log in')");
   await picture(page, "audit");
   nothingWrong(page, ["401"]);
   await page.context().close();
@@ -122,7 +122,7 @@ test("names that hold HTML show as text", async (t) => {
   await page.waitForSelector("#devices td");
   assert.ok((await page.textContent("#devices")).includes("<b>edge-4</b>"));
   await page.goto(`${daemon.url}#/audit`);
-  await page.waitForSelector("td:text-is('<script>alert(2)</script>')");
+  await page.waitForSelector("td :text-is('<script>alert(2)</script>')");
   await page.goto(`${daemon.url}#/review?camera=%3Cimg%20src=x%20onerror=alert(3)%3E&score_min=%22%3E%3Cscript%3E`);
   await page.waitForSelector(".notice:not([hidden]), canvas.stage[data-item]");
   assert.equal(await page.locator("img[src=x], b, main script").count(), 0);

@@ -93,18 +93,19 @@ class CameraPage {
     return { camera, bundles, deployments, rollouts: own, policy: null, validation: null, evaluations: [], refusals: [], drift: null, requests: [] };
   }
 
-  showHead({ camera }) {
+  showHead({ camera, is_held: isHeld }) {
     const act = (text, style, action) => h("button", { type: "button", class: style, onclick: action }, text);
     put(
       this.head,
       h("h1", {}, this.name),
       h("span", { class: "chip" }, camera.desired_revision === null ? "runs what its devices have" : `bundle ${camera.desired_revision}`),
       camera.is_paused && h("span", { class: "chip warn" }, "paused"),
+      isHeld && h("span", { class: "chip warn" }, "held"),
       h("span", { class: "soft" }, `${plural(camera.items_unjudged, "item")} to judge`),
       h(
         "div",
         { class: "end" },
-        h("a", { href: `#/review${query({ camera: this.name })}` }, h("span", { class: "chip good" }, "Review its queue")),
+        h("a", { class: "button", href: `#/review${query({ camera: this.name })}` }, "Review its queue"),
         this.isOperator && [
           act("Fine-tune now", "", () => this.ask("fine_tune", "Fine-tune now?", "The daemon trains a candidate from the labels so far and judges it on the validation set. It is promoted only if it may be.", "Fine-tune")),
           act("Promote", "", () => this.ask("promote", "Promote the candidate that is held?", "Its bundle is offered to the camera's devices. They run it in shadow and on trial before they confirm it.", "Promote")),

@@ -95,7 +95,7 @@ export function driftCard({ drift }) {
   if (!drift || !drift.bundle || !drift.recent) {
     return card(title, { id: "drift" }, h("p", { class: "empty" }, drift?.reason ?? "Nothing to compare yet: it takes a bundle with its score sketch and recent samples."));
   }
-  const points = (values) => drift.quantiles.map((x, at) => ({ x, value: values[at] })).filter(({ value }) => Number.isFinite(value));
+  const points = (values) => drift.levels.map((x, at) => ({ x, value: values[at] })).filter(({ value }) => Number.isFinite(value));
   const all = [...drift.bundle, ...drift.recent].filter(Number.isFinite);
   const { plot } = linePlot({
     label: `Quantiles of the scores: the bundle's and those of ${drift.samples} recent samples`,
@@ -112,7 +112,7 @@ export function driftCard({ drift }) {
     { id: "drift" },
     h("p", { class: "legend" }, h("span", {}, "when the bundle was made"), h("span", { class: "other" }, `${plural(drift.samples, "recent sample")}`)),
     plot,
-    h("p", { class: "hint" }, drift.largest_shift === null || drift.largest_shift === undefined ? (drift.reason ?? "") : `Largest shift of a quantile: ${score(drift.largest_shift)}. Across: quantiles; up: anomaly score.`),
+    h("p", { class: "hint" }, drift.largest_shift === null || drift.largest_shift === undefined ? (drift.reason ?? "") : `Largest shift of a quantile: ${score(drift.largest_shift)} widths of the bundle's inner quantiles. Across: quantiles; up: anomaly score.`),
   );
 }
 
@@ -126,9 +126,9 @@ export function policyCard({ policy, path, isOperator }) {
   const known = POLICIES.includes(policy.strategy) ? POLICIES : [policy.strategy, ...POLICIES];
   const fields = {
     strategy: h("select", { id: "policy-strategy", value: policy.strategy }, known.map((one) => h("option", { value: one }, words(one)))),
-    labels_per_day: h("input", { id: "policy-budget", type: "number", min: 1, max: 100000, placeholder: "no budget", value: policy.labels_per_day ?? "" }),
-    audit_share: h("input", { id: "policy-audit", type: "number", min: 0, max: 100, step: 0.1, value: share(policy.audit_share) }),
-    repeat_share: h("input", { id: "policy-repeat", type: "number", min: 0, max: 100, step: 0.1, value: share(policy.repeat_share) }),
+    labels_per_day: h("input", { id: "policy-budget", type: "number", min: 0, max: 100000, placeholder: "no budget", value: policy.labels_per_day ?? "" }),
+    audit_share: h("input", { id: "policy-audit", type: "number", min: 0, max: 50, step: 0.1, value: share(policy.audit_share) }),
+    repeat_share: h("input", { id: "policy-repeat", type: "number", min: 0, max: 50, step: 0.1, value: share(policy.repeat_share) }),
   };
   const groups = h("input", { type: "checkbox", id: "policy-groups" });
   groups.checked = policy.groups_similar;

@@ -28,11 +28,13 @@ export function clipOf(playback) {
     points: new Float32Array(persons * KEYPOINTS * VALUES),
     people: 0,
     bounds: null,
+    flagged: null,
     durationMs: 0,
   };
   fillFrames(clip, frames);
   clip.people = new Set(clip.persons).size;
   clip.bounds = boundsOf(clip);
+  clip.flagged = flaggedOf(clip);
   const period = clip.length > 1 ? (clip.times[clip.length - 1] - clip.times[0]) / (clip.length - 1) : 1000 / SAMPLE_FPS;
   clip.durationMs = clip.length === 0 ? 0 : clip.times[clip.length - 1] + Math.min(period, GAP_MS_MAX);
   return clip;
@@ -85,6 +87,27 @@ function boundsOf(clip) {
   };
   const [[left, right], [top, bottom]] = [edges(xs), edges(ys)];
   return { left, right, top, bottom };
+}
+
+/** What the flagged person's way spans, and how tall that person is as a rule; null when never seen. */
+function flaggedOf(clip) {
+  let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
+  const heights = [];
+  for (let frame = 0; frame < clip.length; frame += 1) {
+    const place = placeOf(clip, frame, clip.item.person);
+    if (place < 0) continue;
+    let [high, low] = [Infinity, -Infinity];
+    for (let at = place * KEYPOINTS * VALUES; at < (place + 1) * KEYPOINTS * VALUES; at += VALUES) {
+      if (clip.points[at + 2] < CONFIDENCE_MIN) continue;
+      [left, right] = [Math.min(left, clip.points[at]), Math.max(right, clip.points[at])];
+      [high, low] = [Math.min(high, clip.points[at + 1]), Math.max(low, clip.points[at + 1])];
+    }
+    if (high > low) heights.push(low - high);
+    [top, bottom] = [Math.min(top, high), Math.max(bottom, low)];
+  }
+  if (heights.length === 0) return null;
+  heights.sort((one, other) => one - other);
+  return { left, right, top, bottom, height: heights[heights.length >> 1] };
 }
 
 /** Index of the frame that shows at a time; -1 where nobody is in the picture. */

@@ -71,6 +71,8 @@ export function filterPanel(parameters, changed) {
     const filter = read();
     const shown = filter.strategy === "newest" ? { ...filter, strategy: null } : filter;
     history.replaceState(null, "", `#/review${query(shown)}`);
+    // The keys of the verdicts would choose something in a list that keeps the focus.
+    document.activeElement?.blur();
     changed(filter);
   };
   for (const field of Object.values(fields)) field.addEventListener("change", apply);

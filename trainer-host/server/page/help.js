@@ -13,6 +13,7 @@ const KEYS = [
   [", .", "one frame back, on"],
   ["↑ ↓", "faster, slower"],
   ["T", "trails on, off"],
+  ["C", "everybody on the stage, or close to the flagged person"],
   ["G", "judge similar ones together"],
   ["F", "to the filters"],
   ["?", "this help; Esc closes it"],

@@ -14,6 +14,8 @@ const TRAIL_MS = 1_200;
 const HOLD_MS = 450;
 /** Share of the canvas that stays free around the people. */
 const MARGIN = 0.09;
+/** The flagged person is drawn at least so tall, in canvas heights; who is far away may leave the stage then. */
+const TALL_MIN = 0.34;
 /** People are not drawn larger than this many canvas pixels per camera pixel: two key-points would fill the screen. */
 const SCALE_MAX = 4;
 
@@ -36,6 +38,8 @@ export class Player {
   speed = 1;
   hasTrails = true;
   loops = true;
+  /** Whether everybody must be on the stage, however small that makes them. */
+  showsAll = false;
 
   /** `onTime(timeMs, clip, isFirst)` after each picture. */
   constructor(canvas, onTime) {
@@ -161,18 +165,32 @@ export class Player {
     this.#draw(false);
   }
 
-  /** Scale and shift from camera pixels to the canvas: everybody of the clip fits, the camera's y is down as the canvas's is. */
+  /** Fits the clip anew, after `showsAll` has changed. */
+  place() {
+    this.#place();
+    this.redraw();
+  }
+
+  /**
+   * Scale and shift from camera pixels to the canvas; the camera's y is down as the canvas's is. Everybody fits, unless that would make the
+   * flagged person too small to be judged: then the stage is around that person's way.
+   */
   #place() {
     const bounds = this.#clip?.bounds;
     if (!bounds) return;
     const { width, height } = this.#canvas;
     const ratio = window.devicePixelRatio || 1;
-    const [spanX, spanY] = [Math.max(bounds.right - bounds.left, 1), Math.max(bounds.bottom - bounds.top, 1)];
     const free = 1 - 2 * MARGIN;
-    const scale = Math.min((width * free) / spanX, (height * free) / spanY, SCALE_MAX * ratio);
+    const fit = (box) => Math.min((width * free) / Math.max(box.right - box.left, 1), (height * free) / Math.max(box.bottom - box.top, 1));
+    let [scale, box] = [fit(bounds), bounds];
+    const { flagged } = this.#clip;
+    if (!this.showsAll && flagged && flagged.height * scale < TALL_MIN * height) {
+      [scale, box] = [Math.min((TALL_MIN * height) / flagged.height, fit(flagged)), flagged];
+    }
+    scale = Math.min(scale, SCALE_MAX * ratio);
     this.#view.scale = scale;
-    this.#view.x = width / 2 - ((bounds.left + bounds.right) / 2) * scale;
-    this.#view.y = height / 2 - ((bounds.top + bounds.bottom) / 2) * scale;
+    this.#view.x = middle(box.left, box.right, bounds.left, bounds.right, width / scale) * -scale + width / 2;
+    this.#view.y = middle(box.top, box.bottom, bounds.top, bounds.bottom, height / scale) * -scale + height / 2;
   }
 
   #draw(isFirst) {
@@ -340,4 +358,12 @@ export class Player {
     }
     context.globalAlpha = 1;
   }
+}
+
+/** The middle of a view of `span` that shows `from` to `to` and no more emptiness beyond `least` to `most` than it must. */
+function middle(from, to, least, most, span) {
+  const wanted = (from + to) / 2;
+  const air = span * MARGIN;
+  const [low, high] = [least - air + span / 2, most + air - span / 2];
+  return low > high ? (least + most) / 2 : Math.min(Math.max(wanted, low), high);
 }

@@ -134,6 +134,7 @@ class Review {
       ",": () => this.player.step(-1),
       ".": () => this.player.step(1),
       t: () => this.transport.toggleTrails(),
+      c: () => this.transport.toggleAll(),
       g: () => this.bar.toggleSimilar(),
       f: () => this.filters.focus(),
     }[key.length === 1 ? key.toLowerCase() : key];

@@ -14,6 +14,7 @@ export class Transport {
   #clock = h("output", { class: "clock" }, "0.0 s");
   #speeds = SPEEDS.map((speed) => h("button", { type: "button", onclick: () => this.setSpeed(speed) }, `${speed}×`));
   #trails = h("button", { type: "button", class: "toggle", onclick: () => this.toggleTrails() }, "Trails");
+  #all = h("button", { type: "button", class: "toggle", title: "Everybody on the stage, or near the flagged person (C)", onclick: () => this.toggleAll() }, "Everybody");
   #loop = h("button", { type: "button", class: "toggle", onclick: () => this.toggleLoop() }, "Loop");
   #clip = null;
 
@@ -27,6 +28,7 @@ export class Transport {
       this.#clock,
       h("div", { class: "segments", role: "group", "aria-label": "Speed" }, this.#speeds),
       this.#trails,
+      this.#all,
       this.#loop,
     );
   }
@@ -36,6 +38,7 @@ export class Transport {
     this.#player = player;
     player.speed = setting.get("speed", 1);
     player.hasTrails = setting.get("trails", true);
+    player.showsAll = setting.get("everybody", false);
     this.show();
   }
 
@@ -63,17 +66,25 @@ export class Transport {
     this.show();
   }
 
+  toggleAll() {
+    this.#player.showsAll = !this.#player.showsAll;
+    setting.set("everybody", this.#player.showsAll);
+    this.#player.place();
+    this.show();
+  }
+
   toggleLoop() {
     this.#player.loops = !this.#player.loops;
     this.show();
   }
 
   show() {
-    const { isPlaying, speed, hasTrails, loops } = this.#player;
+    const { isPlaying, speed, hasTrails, loops, showsAll } = this.#player;
     this.#playButton.textContent = isPlaying ? "❚❚" : "▶";
     this.#playButton.setAttribute("aria-label", isPlaying ? "Pause" : "Play");
     this.#playButton.dataset.playing = isPlaying;
     this.#trails.setAttribute("aria-pressed", hasTrails);
+    this.#all.setAttribute("aria-pressed", showsAll);
     this.#loop.setAttribute("aria-pressed", loops);
     this.#speeds.forEach((button, at) => button.setAttribute("aria-pressed", SPEEDS[at] === speed));
   }
