@@ -1,7 +1,8 @@
 //! What the daemon's review page needs of models: an item's score curve, quantiles for drift, and which items differ most.
 
 use crate::error::HostError;
-use crate::evaluate::{FileModel, Lane, Model};
+use crate::evaluate::model::Lane;
+use crate::evaluate::{FileModel, Model};
 use crate::metric::quantile::quantile;
 use crate::query::Embeddings;
 use crate::query::embedding::WIDTH;

@@ -192,7 +192,9 @@ async fn converse(socket: TcpStream, peer: SocketAddr, router: Router, app: App,
                 Err(_) => Answer::refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long; send it again").into(),
             };
             count(&app, answer.status(), &asked, peer);
-            Ok::<_, Infallible>(guarded(answer))
+            // A refused body may still be on its way: whoever sent it begins anew on another connection.
+            let must_close = !answer.status().is_success() && !asked.0.is_safe();
+            Ok::<_, Infallible>(guarded(answer, must_close))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -227,8 +229,11 @@ fn count(app: &App, status: StatusCode, (method, path): &(Method, String), peer:
 }
 
 /// What every answer tells the browser: nothing from elsewhere, no frames, no guessing of types, nothing kept.
-fn guarded(mut answer: Response<Body>) -> Response<Body> {
+fn guarded(mut answer: Response<Body>, must_close: bool) -> Response<Body> {
     let headers = answer.headers_mut();
+    if must_close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
         form-action 'self'; frame-ancestors 'none'";
     for (name, value) in [
