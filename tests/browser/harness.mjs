@@ -39,7 +39,7 @@ const FLAGS = [
 ];
 
 /** Says something in the log of the test. */
-export const log = (text) => console.log(`# ${text}`);
+export const log = (text) => console.log(text);
 
 /** A folder with a filled database, made once per file of tests. */
 export class Ground {
@@ -148,7 +148,9 @@ async function serveFrom(context, daemon) {
   await context.route(`${daemon.url}**`, async (route) => {
     const { pathname } = new URL(route.request().url());
     if (pathname.startsWith("/api/") || pathname === "/metrics") return route.continue();
-    const answer = await route.fetch();
+    const answer = await route.fetch().catch(() => null);
+    // The daemon is away on purpose.
+    if (answer === null) return route.abort("connectionrefused");
     const path = join(PAGE_FOLDER, pathname === "/" ? "index.html" : basename(pathname));
     const types = { ".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml" };
     return route.fulfill({ path, status: 200, headers: { ...answer.headers(), "content-type": types[extname(path)] } });

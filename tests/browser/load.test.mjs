@@ -11,49 +11,53 @@ const VERDICTS = 500;
 /** What people are promised is 100 ms on an idle machine; the bound here only catches what is broken. */
 const BOUND_MS = 1_000;
 
-/** Notes in the page, for each verdict's key, how long it takes until the next item is painted; what the page itself measures plays no part. */
-const watch = () => {
-  window.switches = [];
-  let pressed = null;
-  document.addEventListener("keydown", () => (pressed = performance.now()), { capture: true });
-  new MutationObserver(() => {
-    if (pressed === null) return;
-    const since = pressed;
-    pressed = null;
-    // Painted when the frame after the drawing begins.
-    requestAnimationFrame(() => requestAnimationFrame(() => window.switches.push(performance.now() - since)));
-  }).observe(document.querySelector("canvas.stage"), { attributes: true, attributeFilter: ["data-painted"] });
+/**
+ * Judges in the page, one item after the other, as fast as the next one is painted; returns for each verdict how long that took, in milliseconds from
+ * the key to the frame after the drawing. Keys that a hand presses are tested elsewhere: sending each through the browser's remote control would
+ * measure that.
+ */
+const judgeMany = async (amount) => {
+  const canvas = document.querySelector("canvas.stage");
+  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  const took = [];
+  for (let number = 0; number < amount; number += 1) {
+    const before = canvas.dataset.painted;
+    const pressed = performance.now();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "nau"[number % 3], bubbles: true }));
+    while (canvas.dataset.painted === before) await frame();
+    await frame();
+    took.push(performance.now() - pressed);
+  }
+  return took;
 };
 
 const memory = async (page) => {
   const session = await page.context().newCDPSession(page);
   await session.send("HeapProfiler.collectGarbage");
-  const { metrics } = await session.send("Performance.getMetrics").catch(() => ({ metrics: [] }));
   const counters = await session.send("Memory.getDOMCounters");
   await session.detach();
   const heap = await page.evaluate(() => performance.memory.usedJSHeapSize);
-  return { heap, nodes: counters.nodes, listeners: counters.jsEventListeners, metrics };
+  return { heap, nodes: counters.nodes, listeners: counters.jsEventListeners };
 };
 
-test("500 verdicts: the next event is there at once, and memory stays flat", { timeout: 110_000 }, async (t) => {
+test("500 verdicts: the next event is there at once, and memory stays flat", { timeout: 300_000 }, async (t) => {
   const daemon = await held.ground.daemon(t);
   const page = await reviewer(held, daemon, "anna", { place: "#/review?kind=event" });
-  let item = await shown(page);
-  await page.evaluate(watch);
-  const samples = [];
-  for (let number = 0; number < VERDICTS; number += 1) {
-    if (number % 100 === 20) samples.push(await memory(page));
-    await page.keyboard.press("nau"[number % 3]);
-    item = await shown(page, item);
+  await shown(page);
+  const [samples, switches] = [[], []];
+  await page.evaluate(judgeMany, 20).then((took) => switches.push(...took));
+  for (let round = 0; round < 6; round += 1) {
+    samples.push(await memory(page));
+    await page.evaluate(judgeMany, 80).then((took) => switches.push(...took));
   }
   await saved(page);
   samples.push(await memory(page));
-  const switches = (await page.evaluate(() => window.switches)).sort((one, other) => one - other);
+  switches.sort((one, other) => one - other);
   const at = (share) => switches[Math.min(Math.floor(share * switches.length), switches.length - 1)];
   log(`key to next event painted, ${switches.length} verdicts: median ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, longest ${at(1).toFixed(1)} ms; ${switches.filter((ms) => ms < 100).length} below 100 ms`);
-  log(`heap in kB after every 100 verdicts: ${samples.map(({ heap }) => Math.round(heap / 1024)).join(", ")}`);
+  log(`heap in kB after every 80 verdicts: ${samples.map(({ heap }) => Math.round(heap / 1024)).join(", ")}`);
   log(`DOM nodes: ${samples.map(({ nodes }) => nodes).join(", ")}; listeners: ${samples.map(({ listeners }) => listeners).join(", ")}`);
-  assert.ok(switches.length >= VERDICTS - 5, `${switches.length} switches`);
+  assert.equal(switches.length, VERDICTS);
   assert.ok(at(0.5) < BOUND_MS, "the median is far from what is promised");
   const [first, last] = [samples[0], samples.at(-1)];
   assert.ok(last.nodes < first.nodes * 1.3 + 200, "DOM nodes pile up");
@@ -65,7 +69,7 @@ test("500 verdicts: the next event is there at once, and memory stays flat", { t
   await page.context().close();
 });
 
-test("two reviewers, a reload and a power cut: no verdict is lost or doubled", { timeout: 110_000 }, async (t) => {
+test("two reviewers, a reload and a power cut: no verdict is lost or doubled", { timeout: 300_000 }, async (t) => {
   const daemon = await held.ground.daemon(t);
   const pages = await Promise.all(["anna", "ben"].map((name) => reviewer(held, daemon, name, { place: "#/review?kind=event&second_opinions=true" })));
   const said = [[], []];

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { nothingWrong, picture, reviewer, shown, stage } from "./harness.mjs";
+import { nothingWrong, picture, reviewer, saved, shown, stage, until } from "./harness.mjs";
 
 const held = stage();
 const HOSTILE = "<img src=x onerror=alert(1)>";
@@ -41,9 +41,66 @@ test("the camera page shows what runs, what was refused and what a threshold cos
   await page.waitForSelector("#deployments td");
   const deployments = await page.textContent("#deployments");
   for (const text of ["confirmed", "shadow", "refused"]) assert.ok(deployments.includes(text), text);
-  assert.ok((await page.textContent("#live")).includes("1.50"));
-  await page.waitForSelector("#threshold :is(.facts, .empty)");
+  assert.ok((await page.textContent("#live")).includes("1.40"));
+  assert.match(await page.textContent("#refusals"), /self[ -]?test/i);
+  assert.match(await page.textContent("#validation"), /Anomalous share/);
+  assert.equal(await page.locator("#history circle").count(), 12, "EER and EBI of six candidates");
+  await page.waitForSelector("#threshold-range");
   await picture(page, "camera");
+  nothingWrong(page, ["401"]);
+  await page.context().close();
+});
+
+test("the threshold slider predicts, and applying it asks the daemon", async (t) => {
+  const daemon = await held.ground.daemon(t);
+  const page = await reviewer(held, daemon, "ole", { place: "#/cameras/gate" });
+  await page.waitForSelector("#threshold-range");
+  const figure = (id) => page.textContent(`#${id}`);
+  await until("the figures are there", async () => /\d/.test(await figure("alarms")) && /%/.test(await figure("fpr")) && /\d/.test(await figure("minutes")));
+  const alarmsNow = Number((await figure("alarms")).replace(",", ""));
+  assert.ok(await page.isDisabled("text=Apply …"), "the one in force needs no applying");
+  await page.focus("#threshold-range");
+  for (let step = 0; step < 3; step += 1) await page.keyboard.press("PageUp");
+  await until("a higher threshold makes fewer alarms", async () => Number((await figure("alarms")).replace(",", "")) < alarmsNow);
+  const wanted = Number(await page.inputValue("#threshold-number"));
+  assert.ok(wanted > 1.4);
+  assert.match(await page.textContent("#threshold"), /95 %/);
+  await picture(page, "camera-slider");
+  await page.click("text=Apply …");
+  await page.waitForSelector("dialog[open]");
+  await picture(page, "camera-confirm");
+  await page.click("dialog button[value=no]");
+  await page.click("text=Apply …");
+  await page.click("dialog button[value=yes]");
+  await page.waitForSelector("#requests .chip:text-is('waits')");
+  assert.match(await page.textContent("#requests"), new RegExp(`threshold ${wanted}`));
+  await page.goto(`${daemon.url}#/audit`);
+  await page.waitForSelector("td :text-is('ask threshold')");
+  nothingWrong(page, ["401"]);
+  await page.context().close();
+});
+
+test("policy and snooze rules are set and seen", async (t) => {
+  const daemon = await held.ground.daemon(t);
+  const page = await reviewer(held, daemon, "ole", { place: "#/review?camera=hall&kind=event" });
+  const item = await shown(page);
+  await page.click("#snooze");
+  await page.fill("#snooze-reason", "<i>the flag</i> before the hall");
+  await picture(page, "snooze");
+  await page.click("dialog button[value=yes]");
+  await page.waitForFunction((item) => document.querySelector("canvas.stage").dataset.item !== item, item);
+  await page.goto(`${daemon.url}#/cameras/hall`);
+  await page.waitForSelector("#snoozes td");
+  assert.match(await page.textContent("#snoozes"), /<i>the flag<\/i> before the hall/);
+  await page.selectOption("#policy-strategy", "near_threshold");
+  await page.fill("#policy-budget", "40");
+  await page.click("text=Save the policy");
+  await page.waitForSelector(".toast.good");
+  await page.click("text=End it");
+  await page.waitForSelector("#snoozes td:has-text('ended by ole')");
+  await page.goto(`${daemon.url}#/review?camera=hall&strategy=policy`);
+  await shown(page);
+  await page.waitForSelector(".rest:has-text('40 verdicts left')");
   nothingWrong(page, ["401"]);
   await page.context().close();
 });
@@ -61,6 +118,32 @@ test("the fleet page shows health, queues and losses", async (t) => {
   await page.context().close();
 });
 
+test("the labels page shows who judges how much and where people contradict each other", async (t) => {
+  const daemon = await held.ground.daemon(t);
+  const item = await judgeBy(daemon, "anna", "n");
+  assert.equal(await judgeBy(daemon, "ben", "a"), item);
+  const page = await reviewer(held, daemon, "ole", { place: "#/labels" });
+  await page.waitForSelector("#conflicts td");
+  assert.match(await page.textContent("#agreement"), /anna and ben/);
+  assert.match(await page.textContent("#reviewers"), /cleo/);
+  await picture(page, "labels");
+  await page.click("#conflicts a");
+  assert.equal(await shown(page), item, "conflicts go to a second look");
+  nothingWrong(page, ["401"]);
+  await page.context().close();
+});
+
+/** One verdict of one reviewer about the oldest event of one camera. */
+async function judgeBy(daemon, name, key) {
+  const page = await reviewer(held, daemon, name, { place: "#/review?camera=hall&strategy=oldest&kind=event&second_opinions=true" });
+  const item = await shown(page);
+  await page.keyboard.press(key);
+  await shown(page, item);
+  await saved(page);
+  await page.context().close();
+  return item;
+}
+
 test("the audit log is the operators'", async (t) => {
   const daemon = await held.ground.daemon(t);
   const page = await reviewer(held, daemon, "ole", { place: "#/audit" });
@@ -76,7 +159,7 @@ test("dark and light, by the system and by hand, with enough contrast on every s
     const page = await reviewer(held, daemon, "ole", { colorScheme: scheme });
     await shown(page);
     assert.equal(await page.evaluate(() => getComputedStyle(document.documentElement).colorScheme), scheme);
-    for (const place of ["review", "cameras", "cameras/gate", "fleet", "audit"]) {
+    for (const place of ["review", "cameras", "cameras/gate", "labels", "fleet", "audit"]) {
       await page.goto(`${daemon.url}#/${place}`);
       await page.waitForSelector(place === "review" ? "canvas.stage[data-item]:not([data-item=''])" : ".card");
       assert.deepEqual(await page.evaluate(contrastOf), [], `${scheme}, ${place}`);
@@ -98,7 +181,7 @@ test("nothing stands out to the side at 125 % zoom or on a narrow screen", async
   // 1280 CSS pixels at 125 % are 1024.
   for (const [name, viewport] of [["zoomed", { width: 1024, height: 620 }], ["narrow", { width: 390, height: 800 }]]) {
     const page = await reviewer(held, daemon, "ole", { viewport, deviceScaleFactor: 1.25 });
-    for (const place of ["review", "cameras", "cameras/gate", "fleet", "audit"]) {
+    for (const place of ["review", "cameras", "cameras/gate", "labels", "fleet", "audit"]) {
       await page.goto(`${daemon.url}#/${place}`);
       await page.waitForSelector(place === "review" ? "canvas.stage[data-item]:not([data-item=''])" : ".card");
       assert.equal(await standsOut(page), 0, `${name}, ${place}`);

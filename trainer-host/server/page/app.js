@@ -6,6 +6,7 @@ import { cameraScreen } from "./camera.js";
 import { h, put } from "./dom.js";
 import { fleetScreen } from "./fleet.js";
 import { openHelp } from "./help.js";
+import { labelScreen } from "./labels.js";
 import { loginScreen } from "./login.js";
 import { Outbox } from "./outbox.js";
 import { reviewScreen } from "./review.js";
@@ -14,6 +15,7 @@ import { say } from "./toast.js";
 const SCREENS = {
   review: { title: "Review", open: reviewScreen },
   cameras: { title: "Cameras", open: cameraScreen },
+  labels: { title: "Labels", open: labelScreen },
   fleet: { title: "Fleet", open: fleetScreen },
   audit: { title: "Audit", open: auditScreen, isForOperators: true },
 };

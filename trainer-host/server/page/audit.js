@@ -18,16 +18,7 @@ const LINES = 100;
 export function auditScreen(main) {
   let isClosed = false;
   const body = h("div");
-  put(
-    main,
-    h(
-      "div",
-      { class: "page-head" },
-      h("h1", {}, "Audit log"),
-      h("div", { class: "end" }, h("a", { href: "/api/labels?format=csv", download: "labels.csv" }, "All labels as CSV"), h("a", { href: "/api/labels?format=json", download: "labels.jsonl" }, "as JSON")),
-    ),
-    body,
-  );
+  put(main, h("div", { class: "page-head" }, h("h1", {}, "Audit log")), body);
   const load = async (before) => {
     try {
       const lines = await get(`/api/audit${query({ before })}`);

@@ -23,7 +23,7 @@ export function validationCard({ validation, evaluations }) {
     h("dl", { class: "facts" }, fact("Items", count(items)), fact("Normal", count(normals)), fact("Anomalous", count(anomalies)), fact("Anomalous share", percent(items > 0 ? anomalies / items : NaN))),
     balance(normals, anomalies),
     isThin && h("p", { class: "warning" }, "Fewer than 20 of one class: the intervals are wide, and candidates are hardly ever promoted."),
-    h("p", { class: "hint wrap" }, `Scored with ${revision ? `bundle ${revision}` : "the device's own file"} ${ago(at)}`, sha256 && `, set ${sha256.slice(0, 12)}`),
+    h("p", { class: "hint wrap" }, `Latest judged ${ago(at)}${revision ? ` with bundle ${revision}` : ""}`, sha256 && `, set ${sha256.slice(0, 12)}`),
   );
 }
 
@@ -58,7 +58,7 @@ export function liveCard({ bundles, evaluations, camera }) {
 export function historyCard({ evaluations }) {
   const title = "EER and EBI over revisions";
   const shown = evaluations.filter((one) => one.eer !== null || one.ebi !== null).slice(0, 40).toReversed();
-  if (shown.length === 0) return card(title, { class: "wide", id: "history" }, h("p", { class: "empty" }, "No candidate was judged yet."));
+  if (shown.length === 0) return card(title, { id: "history" }, h("p", { class: "empty" }, "No candidate was judged yet."));
   const value = (one, name) => (one[name] === null ? null : { value: one[name], low: one[`${name}_low`], high: one[`${name}_high`] });
   const plot = intervalPlot({
     label: `EER and EBI of ${shown.length} candidates; the latest EER ${percent(shown.at(-1).eer)}, EBI ${percent(shown.at(-1).ebi)}`,
@@ -82,7 +82,7 @@ export function historyCard({ evaluations }) {
   ];
   return card(
     title,
-    { class: "wide", id: "history" },
+    { id: "history" },
     h("p", { class: "legend" }, h("span", {}, "EBI, higher is better"), h("span", { class: "other" }, "EER, lower is better"), "bars: 95 % intervals"),
     plot,
     h("details", {}, h("summary", {}, `The ${plural(shown.length, "candidate")} as a table`), table(columns, shown.toReversed(), "", title)),

@@ -76,5 +76,5 @@ export function rolloutCard() {
     const own = rows.map((row) => ({ ...row, targets: row.targets.filter((target) => target.camera === camera.name) }));
     return table(columns, own, "Nothing was rolled out to this camera.", "Rollouts");
   };
-  return live("Rollouts", "rollouts", draw, {});
+  return live("Rollouts", "rollouts", draw);
 }

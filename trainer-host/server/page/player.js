@@ -16,6 +16,8 @@ const HOLD_MS = 450;
 const MARGIN = 0.09;
 /** The flagged person is drawn at least so tall, in canvas heights; who is far away may leave the stage then. */
 const TALL_MIN = 0.34;
+/** Room for the mark's label above everybody, CSS pixels. */
+const LABEL_PX = 26;
 /** People are not drawn larger than this many canvas pixels per camera pixel: two key-points would fill the screen. */
 const SCALE_MAX = 4;
 
@@ -178,8 +180,8 @@ export class Player {
   #place() {
     const bounds = this.#clip?.bounds;
     if (!bounds) return;
-    const { width, height } = this.#canvas;
     const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [this.#canvas.width, Math.max(this.#canvas.height - LABEL_PX * ratio, 1)];
     const free = 1 - 2 * MARGIN;
     const fit = (box) => Math.min((width * free) / Math.max(box.right - box.left, 1), (height * free) / Math.max(box.bottom - box.top, 1));
     let [scale, box] = [fit(bounds), bounds];
@@ -190,7 +192,7 @@ export class Player {
     scale = Math.min(scale, SCALE_MAX * ratio);
     this.#view.scale = scale;
     this.#view.x = middle(box.left, box.right, bounds.left, bounds.right, width / scale) * -scale + width / 2;
-    this.#view.y = middle(box.top, box.bottom, bounds.top, bounds.bottom, height / scale) * -scale + height / 2;
+    this.#view.y = middle(box.top, box.bottom, bounds.top, bounds.bottom, height / scale) * -scale + height / 2 + LABEL_PX * ratio;
   }
 
   #draw(isFirst) {

@@ -9,6 +9,11 @@ import { confirmed, say } from "./toast.js";
 
 /** Steps of the slider. */
 const STEPS = 400;
+/** Points of the curve. */
+const POINTS = 120;
+/** Where on the slider the threshold in force stands: few scores lie far above, and they must not take all of its length. */
+const LIVE_PLACE = 0.35;
+const BEND_MAX = 8;
 /** After the slider has rested so long, the host gives the exact figures. */
 const REST_MS = 160;
 const FIGURES = ["fnr", "fnr_low", "fnr_high", "fpr", "fpr_low", "fpr_high", "alarms_per_day", "alarms_per_day_low", "alarms_per_day_high", "precision", "label_minutes_per_day"];
@@ -22,7 +27,7 @@ export function thresholdCard(context) {
 }
 
 async function load(body, context) {
-  const curve = await getOptional(`${context.path}/threshold-curve${query({ points: 60 })}`);
+  const curve = await getOptional(`${context.path}/threshold-curve${query({ points: POINTS })}`);
   const points = (curve?.points ?? []).filter(({ threshold }) => Number.isFinite(threshold)).sort((one, other) => one.threshold - other.threshold);
   if (points.length < 2) {
     put(body, h("p", { class: "empty" }, curve?.reason ?? points[0]?.reason ?? "No figures yet: they need reviewed items, or events from the devices."));
@@ -36,10 +41,12 @@ class Slider {
     Object.assign(this, { path, camera, asked, points, live });
     [this.low, this.high] = [points[0].threshold, points.at(-1).threshold];
     if (live !== null) [this.low, this.high] = [Math.min(this.low, live), Math.max(this.high, live)];
+    const share = live === null ? 0 : (live - this.low) / (this.high - this.low || 1);
+    this.bend = share > 0 && share < LIVE_PLACE ? Math.min(Math.log(share) / Math.log(LIVE_PLACE), BEND_MAX) : 1;
     this.ticket = 0;
     this.range = h("input", { type: "range", id: "threshold-range", min: 0, max: STEPS, step: 1, "aria-label": "Threshold" });
     this.number = h("input", { type: "number", id: "threshold-number", step: "any", "aria-label": "Threshold as a number" });
-    this.range.addEventListener("input", () => this.set(this.low + (this.range.value / STEPS) * (this.high - this.low)));
+    this.range.addEventListener("input", () => this.set(Math.round(1000 * this.thresholdAt(this.range.value / STEPS)) / 1000));
     this.number.addEventListener("change", () => this.number.value !== "" && this.set(Number(this.number.value)));
     this.figures = h("dl", { class: "facts", "aria-live": "polite" });
     this.note = h("p", { class: "hint" });
@@ -56,15 +63,27 @@ class Slider {
         live !== null && h("button", { type: "button", onclick: () => this.set(live) }, "Back to the one in force"),
         isOperator && this.apply,
       ),
-      this.figures,
-      this.plot && [h("p", { class: "legend" }, h("span", {}, "FNR: anomalies that would be missed"), h("span", { class: "other" }, "FPR: normals that would be flagged")), this.plot.plot],
-      this.note,
+      h(
+        "div",
+        { class: "threshold-body" },
+        h("div", {}, this.figures, this.note),
+        this.plot && h("div", {}, h("p", { class: "legend" }, h("span", {}, "FNR: anomalies missed"), h("span", { class: "other" }, "FPR: normals flagged")), this.plot.plot),
+      ),
     );
     this.set(live ?? points[Math.floor(points.length / 2)].threshold);
   }
 
+  /** The threshold of a place on the slider, 0 to 1. */
+  thresholdAt(place) {
+    return this.low + (this.high - this.low) * place ** this.bend;
+  }
+
+  placeOf(threshold) {
+    return Math.max((threshold - this.low) / (this.high - this.low || 1), 0) ** (1 / this.bend);
+  }
+
   ratesPlot() {
-    const line = (name) => this.points.filter((one) => Number.isFinite(one[name]) && one[name] !== null).map((one) => ({ x: one.threshold, value: one[name], low: one[`${name}_low`], high: one[`${name}_high`] }));
+    const line = (name) => this.points.filter((one) => Number.isFinite(one[name]) && one[name] !== null).map((one) => ({ x: this.placeOf(one.threshold), value: one[name], low: one[`${name}_low`], high: one[`${name}_high`] }));
     const [fnr, fpr] = [line("fnr"), line("fpr")];
     if (fnr.length < 2 || fpr.length < 2) return null;
     return linePlot({
@@ -75,7 +94,7 @@ class Slider {
       ],
       range: [0, 1],
       show: (share) => percent(share, 0),
-      showX: score,
+      showX: (place) => score(this.thresholdAt(place)),
       height: 210,
     });
   }
@@ -83,10 +102,10 @@ class Slider {
   set(threshold) {
     if (!Number.isFinite(threshold)) return;
     this.threshold = threshold;
-    this.range.value = Math.round((STEPS * (threshold - this.low)) / (this.high - this.low));
+    this.range.value = Math.round(STEPS * this.placeOf(threshold));
     this.range.setAttribute("aria-valuetext", score(threshold));
     this.number.value = threshold.toFixed(3);
-    this.plot?.setMark(threshold);
+    this.plot?.setMark(this.placeOf(threshold));
     this.apply.disabled = this.live !== null && Math.abs(threshold - this.live) < 1e-9;
     this.show(between(this.points, threshold));
     this.askExact(threshold);
