@@ -327,7 +327,9 @@ export class Player {
     context.fillStyle = context.strokeStyle;
     context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
     context.textBaseline = "bottom";
-    context.fillText(`person ${this.#clip.item.person}`, left, top - 5 * ratio);
+    const label = `person ${this.#clip.item.person}`;
+    const rightmost = this.#canvas.width - context.measureText(label).width - 6 * ratio;
+    context.fillText(label, Math.max(Math.min(left, rightmost), 6 * ratio), Math.max(top - 5 * ratio, 16 * ratio));
   }
 
   #drawTrails(frame, flagged) {

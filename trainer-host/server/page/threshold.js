@@ -11,8 +11,7 @@ import { confirmed, say } from "./toast.js";
 const STEPS = 400;
 /** Points of the curve. */
 const POINTS = 120;
-/** Where on the slider the threshold in force stands: few scores lie far above, and they must not take all of its length. */
-const LIVE_PLACE = 0.35;
+/** How far the slider's scale may be bent: few scores lie far above, and they must not take all of its length. */
 const BEND_MAX = 8;
 /** After the slider has rested so long, the host gives the exact figures. */
 const REST_MS = 160;
@@ -41,8 +40,7 @@ class Slider {
     Object.assign(this, { path, camera, asked, points, live });
     [this.low, this.high] = [points[0].threshold, points.at(-1).threshold];
     if (live !== null) [this.low, this.high] = [Math.min(this.low, live), Math.max(this.high, live)];
-    const share = live === null ? 0 : (live - this.low) / (this.high - this.low || 1);
-    this.bend = share > 0 && share < LIVE_PLACE ? Math.min(Math.log(share) / Math.log(LIVE_PLACE), BEND_MAX) : 1;
+    this.bend = bendOf(points, this.low, this.high);
     this.ticket = 0;
     this.range = h("input", { type: "range", id: "threshold-range", min: 0, max: STEPS, step: 1, "aria-label": "Threshold" });
     this.number = h("input", { type: "number", id: "threshold-number", step: "any", "aria-label": "Threshold as a number" });
@@ -161,6 +159,13 @@ class Slider {
       say(error.message, "bad");
     }
   }
+}
+
+/** Such that half of the alarms are gone in the middle of the slider. */
+function bendOf(points, low, high) {
+  const half = points.find((point) => point.alarms_per_day !== null && point.alarms_per_day <= points[0].alarms_per_day / 2);
+  const share = half ? Math.max((half.threshold - low) / (high - low || 1), 1e-3) : 0.5;
+  return Math.min(Math.max(Math.log(share) / Math.log(0.5), 1), BEND_MAX);
 }
 
 const isNumber = (value) => Number.isFinite(value);
