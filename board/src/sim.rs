@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Where the clock starts: not at zero, which messages use for "no time known", and far enough from it for steps backwards.
+const ORIGIN_NS: u64 = 1_000_000_000_000;
+
 /// Alarms that the board remembers; later ones are only counted.
 const ALARMS_MAX: usize = 1024;
 
@@ -163,8 +166,7 @@ impl SimBoard {
     #[must_use]
     pub fn new(facts: Facts, settings: SimSettings) -> Self {
         let alarms = Alarms { told: Vec::with_capacity(ALARMS_MAX), count: 0 };
-        // Not zero, which messages use for "no time known".
-        let clock = Arc::new(SimClock(AtomicU64::new(1_000_000_000)));
+        let clock = Arc::new(SimClock(AtomicU64::new(ORIGIN_NS)));
         Self { facts, settings, clock, watchdog: Arc::default(), alarms: Arc::new(Mutex::new(alarms)) }
     }
 
@@ -245,8 +247,8 @@ struct SimSensor {
 impl SimSensor {
     fn temperature(&self) -> i32 {
         let points = &self.board.settings.temperature;
-        // The board's first second is second 0 of the curve.
-        let now_ms = self.board.clock.now().0.saturating_sub(1_000_000_000) / 1_000_000;
+        // The curve begins with the board.
+        let now_ms = self.board.clock.now().0.saturating_sub(ORIGIN_NS) / 1_000_000;
         let (mut value, mut since_ms) = (points.first().map_or(0, |point| point.1), 0);
         for (second, next) in points {
             let until_ms = second.saturating_mul(1000);
@@ -335,7 +337,7 @@ struct SimPoses {
     step: Duration,
     made: u64,
     /// A frame that comes after its successor, or once more.
-    held: Option<PoseFrame>,
+    held: Option<Box<PoseFrame>>,
 }
 
 impl SimPoses {
@@ -355,24 +357,25 @@ impl SimPoses {
         }
     }
 
-    /// The next frame of the camera, with the camera's own stamp.
-    fn make(&mut self) -> PoseFrame {
+    /// Writes the next frame of the camera, with the camera's own stamp. Frames are large, and the threads that ask have small stacks: none
+    /// lies in a caller's frame.
+    #[inline(never)]
+    fn make(&mut self, poses: &mut PoseFrame) {
         self.wait(self.step);
-        let mut poses = self.scene.step().poses;
+        poses.persons.clone_from(&self.scene.step().poses.persons);
         poses.frame = FrameIndex(self.made);
         let settings = &self.board.settings;
         let leaps = settings.clock_step_frame > 0 && self.made >= settings.clock_step_frame;
         let leap_ns = if leaps { settings.clock_step_ms.saturating_mul(1_000_000) } else { 0 };
         poses.captured = MonotonicNs(self.board.clock.now().0.saturating_add_signed(leap_ns));
         self.made += 1;
-        poses
     }
 }
 
 impl PoseSource for SimPoses {
     fn next(&mut self, frame: &mut PoseFrame) -> Arrival {
         if let Some(held) = self.held.take() {
-            *frame = held;
+            frame.clone_from(&held);
             return Arrival::Frame;
         }
         let settings = &self.board.settings;
@@ -384,21 +387,20 @@ impl PoseSource for SimPoses {
         if stall_every > 0 && self.made > 0 && self.made.is_multiple_of(stall_every) {
             self.wait(stall);
         }
-        let made = self.make();
+        self.make(frame);
         // Drawn for every frame, so that one fault's probability does not move the others.
         let [dropped, reordered, doubled] = [drop, reorder, duplicate].map(|chance| self.random.chance(chance));
         if dropped {
             return Arrival::Nothing;
         }
         if reordered && self.made < frames {
-            *frame = self.make();
-            self.held = Some(made);
+            self.held = Some(Box::new(frame.clone()));
+            self.make(frame);
             return Arrival::Frame;
         }
         if doubled {
-            self.held = Some(made.clone());
+            self.held = Some(Box::new(frame.clone()));
         }
-        *frame = made;
         Arrival::Frame
     }
 }

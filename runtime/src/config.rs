@@ -1,7 +1,12 @@
 //! The configuration file of `alfred-edge run`: TOML, unknown keys refused, every default stated here.
 
+use crate::board_side::{self, BoardConfig, SandboxConfig};
 use crate::error::Error;
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::live::alarm::AlarmConfig;
+use crate::live::real_time::RealTimeConfig;
+use crate::live::thermal::ThermalConfig;
+use crate::live::watchdog::WatchdogConfig;
 use alfred_bundle::signature::{PublicKey, key_from_hex};
 use alfred_bundle::trial::TrialRules;
 use alfred_core::decision::DecisionRule;
@@ -60,6 +65,24 @@ pub struct Config {
     /// Whether and how weights are updated while it runs; left out: they are not.
     #[serde(default)]
     pub bundle: Option<BundleConfig>,
+    /// Which board this is, and what is simulated where it is none.
+    #[serde(default)]
+    pub board: BoardConfig,
+    /// What is asked of the system so that frames are decided in time.
+    #[serde(default)]
+    pub real_time: RealTimeConfig,
+    /// What is left out while the board is hot.
+    #[serde(default)]
+    pub thermal: ThermalConfig,
+    /// When the watchdog is kicked.
+    #[serde(default)]
+    pub watchdog: WatchdogConfig,
+    /// Who beside the board is told of events.
+    #[serde(default)]
+    pub alarm: AlarmConfig,
+    /// Whether the threads that talk to the network are confined.
+    #[serde(default)]
+    pub sandbox: SandboxConfig,
 }
 
 /// `[model]`.
@@ -165,6 +188,8 @@ pub enum Source {
     Stdin,
     /// Messages on a Unix SOCK_SEQPACKET socket.
     Socket,
+    /// The board's own source; only the simulated board has one.
+    Board,
 }
 
 impl Default for InputConfig {
@@ -490,6 +515,7 @@ impl Config {
         if config.model.arena_bytes > 1 << 30 {
             return Err(format!("model.arena_bytes = {}: at most 1 GiB", config.model.arena_bytes));
         }
+        board_side::check(&config)?;
         if let Some(bundle) = &config.bundle {
             bundle.check()?;
             Name::new(&config.camera).map_err(|error| format!("camera: {error}"))?;

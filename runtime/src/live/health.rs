@@ -98,7 +98,7 @@ impl BoardHealth {
     /// Tells once, and counts, that the system refused a wish; the process goes on without.
     pub(crate) fn miss(&self, what: &str, why: &dyn std::fmt::Display, mend: &str) {
         self.capabilities_missing.fetch_add(1, Relaxed);
-        eprintln!("real time: {what}: {why}; going on without. {mend}");
+        eprintln!("system: {what}: {why}; going on without. {mend}");
     }
 }
 

@@ -112,7 +112,7 @@ fn restrict_files(rules: &Confinement) -> Result<&'static str, String> {
 fn landlock_rules(rules: &Confinement) -> Result<RulesetCreated, landlock::RulesetError> {
     let (all, read) = (AccessFs::from_all(ABI::V5), AccessFs::from_read(ABI::V5) & !AccessFs::Execute);
     let mut ruleset =
-        Ruleset::default().handle_access(all)?.handle_access(AccessNet::from_all(ABI::V5))?.create()?.set_no_new_privs(true);
+        Ruleset::default().handle_access(all)?.handle_access(AccessNet::from_all(ABI::V5))?.create()?;
     let write = all & !(AccessFs::Execute | AccessFs::IoctlDev | AccessFs::MakeChar | AccessFs::MakeBlock);
     let of_resolver = RESOLVER_PATHS.iter().map(Path::new).chain(rules.read.iter().map(PathBuf::as_path)).map(|path| (path, read));
     for (path, access) in of_resolver.chain(rules.write.iter().map(|path| (path.as_path(), write))) {

@@ -68,7 +68,7 @@ impl Scoring<'_> {
         while let Ok(timed) = self.ready.recv() {
             self.health.flow.frames_taken.fetch_add(1, Relaxed);
             let begun = self.clock.now();
-            self.follow_ladder(&mut rung, timed.frame.frame, &mut pipeline, &mut sink);
+            follow_ladder(&mut rung, &self.health, timed.frame.frame, &mut pipeline, &mut self.scorer, &mut sink);
             if let Some(rule) = self.scorer.between_frames(timed.frame.frame) {
                 pipeline.set_decision(rule);
                 sink.threshold = rule.threshold().value();
@@ -109,23 +109,28 @@ impl Scoring<'_> {
     }
 }
 
-impl Scoring<'_> {
-    /// Takes over what the temperature asks for, before the frame `next` is scored.
-    fn follow_ladder(&mut self, rung: &mut u32, next: FrameIndex, pipeline: &mut Pipeline<'_>, sink: &mut LiveSink<'_>) {
-        let asked = self.health.rung.load(Relaxed);
-        let Some(what) = RUNGS.get(asked as usize).filter(|_| asked != *rung) else { return };
-        *rung = asked;
-        let stride = self.settings.pipeline.window.stride.saturating_mul(what.stride_factor);
-        pipeline.set_stride(stride);
-        self.scorer.set_scores_shadow(what.scores_shadow);
-        sink.pass_on(Item::Degrade(DegradeMessage {
-            rung: asked,
-            stride,
-            scores_shadow: what.scores_shadow,
-            from_frame: next.0,
-            temperature_milli_celsius: self.health.temperature().map(|temperature| temperature.0),
-        }));
-    }
+/// Takes over what the temperature asks for, before the frame `next` is scored.
+fn follow_ladder(
+    rung: &mut u32,
+    health: &BoardHealth,
+    next: FrameIndex,
+    pipeline: &mut Pipeline<'_>,
+    scorer: &mut SlotScorer,
+    sink: &mut LiveSink<'_>,
+) {
+    let asked = health.rung.load(Relaxed);
+    let Some(what) = RUNGS.get(asked as usize).filter(|_| asked != *rung) else { return };
+    *rung = asked;
+    let stride = sink.settings.pipeline.window.stride.saturating_mul(what.stride_factor);
+    pipeline.set_stride(stride);
+    scorer.set_scores_shadow(what.scores_shadow);
+    sink.pass_on(Item::Degrade(DegradeMessage {
+        rung: asked,
+        stride,
+        scores_shadow: what.scores_shadow,
+        from_frame: next.0,
+        temperature_milli_celsius: health.temperature().map(|temperature| temperature.0),
+    }));
 }
 
 /// Page faults of this thread since its first frame.
