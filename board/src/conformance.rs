@@ -3,9 +3,7 @@
 //! A part that a board does not have is told and is no fault. What a part does is held against the contracts of [`crate::hal`].
 
 use crate::counting_allocator::thread_allocations;
-use crate::hal::{
-    Alarm, AlarmFault, AlarmTarget, Arrival, Board, IDENTITY_TEXT_BYTES_MAX, MilliCelsius, MilliWatts, SensorFault, Storage,
-};
+use crate::hal::{Alarm, AlarmFault, AlarmTarget, Arrival, Board, IDENTITY_TEXT_BYTES_MAX, MilliCelsius, MilliWatts, SensorFault, Storage};
 use alfred_core::pose::PoseFrame;
 use alfred_core::units::{FrameIndex, MonotonicNs};
 use std::io::ErrorKind;
@@ -85,7 +83,11 @@ fn clock(board: &dyn Board) -> Outcome {
         }
         last = now;
     }
-    if last.0 == 0 { Outcome::Broken("it stands at zero, which means that no time is known".into()) } else { Outcome::Holds("it never runs backwards".into()) }
+    if last.0 == 0 {
+        Outcome::Broken("it stands at zero, which means that no time is known".into())
+    } else {
+        Outcome::Holds("it never runs backwards".into())
+    }
 }
 
 fn memory(board: &dyn Board) -> Outcome {

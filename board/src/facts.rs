@@ -148,7 +148,8 @@ impl Facts {
             Some("thermal: the rungs must rise and end below the throttle point")
         } else if self.memory.ram_bytes > 0 && self.memory.ceiling_bytes > self.memory.ram_bytes / 8 {
             Some("memory: the ceiling leaves too little to the pose estimator")
-        } else if self.budget.resident_bytes_max > self.memory.ceiling_bytes.saturating_mul(4) || self.budget.frame_to_decision_us_max == 0 {
+        } else if self.budget.resident_bytes_max > self.memory.ceiling_bytes.saturating_mul(4) || self.budget.frame_to_decision_us_max == 0
+        {
             Some("budget: out of proportion")
         } else {
             None

@@ -1,9 +1,7 @@
 //! Any Linux: CLOCK_MONOTONIC, /proc, every thermal zone, and whatever else happens to be there.
 
 use crate::facts::Facts;
-use crate::hal::{
-    AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, PoseSource, Power, SensorFault, Thermal, Watchdog,
-};
+use crate::hal::{AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, PoseSource, Power, SensorFault, Thermal, Watchdog};
 use crate::jetson::{PowerMeter, device_tree_identity};
 use crate::linux::{ServiceManager, ThermalZones, alarm_output, identity_text};
 use crate::root::Root;

@@ -60,10 +60,7 @@ impl Board for Jetson {
 
 /// What the device tree calls the board.
 pub(crate) fn device_tree_identity(root: &Root) -> Identity {
-    Identity {
-        model: identity_text(root, "/proc/device-tree/model"),
-        serial: identity_text(root, "/proc/device-tree/serial-number"),
-    }
+    Identity { model: identity_text(root, "/proc/device-tree/model"), serial: identity_text(root, "/proc/device-tree/serial-number") }
 }
 
 /// The rail that feeds the whole board, opened once. Which number hwmon or iio gave to the chip, and the label to the channel, varies from

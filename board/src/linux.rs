@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_longest_alarm_fits_its_line_and_is_json() {
-        let alarm = Alarm { event: u64::MAX, begins: false, lasting: u32::MAX, frame: u64::MAX, score_max: f32::MIN_POSITIVE * 1.234_567_9 };
+        let alarm =
+            Alarm { event: u64::MAX, begins: false, lasting: u32::MAX, frame: u64::MAX, score_max: f32::MIN_POSITIVE * 1.234_567_9 };
         let mut buffer = [0; ALARM_BYTES_MAX];
         let length = alarm_line(&alarm, &mut buffer);
         let line = std::str::from_utf8(&buffer[..length]).expect("text");
@@ -244,10 +245,7 @@ mod tests {
         let name = format!("alfred-notify-{}", std::process::id());
         let listeners = [
             (UnixDatagram::bind(&path).expect("bound"), path.as_os_str().to_owned()),
-            (
-                UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("bound"),
-                format!("@{name}").into(),
-            ),
+            (UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("bound"), format!("@{name}").into()),
         ];
         for (listener, address) in listeners {
             let mut manager = ServiceManager::at(&address, Some(Duration::from_secs(3))).expect("it listens");

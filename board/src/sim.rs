@@ -20,11 +20,15 @@ use alfred_synth::scene::Scene;
 use serde::Deserialize;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the clock starts: not at zero, which messages use for "no time known", and far enough from it for steps backwards.
 const ORIGIN_NS: u64 = 1_000_000_000_000;
+
+/// Frames that the camera is ahead.
+const FRAMES_AHEAD: usize = 4;
 
 /// Alarms that the board remembers; later ones are only counted.
 const ALARMS_MAX: usize = 1024;
@@ -329,10 +333,11 @@ impl AlarmOutput for SimAlarm {
     }
 }
 
-/// People before a made-up camera; the scene allocates, as no real source may.
+/// People before a made-up camera; the scene allocates, as no real source may, and needs more stack than whoever asks for frames has: it
+/// runs on a thread of its own, some frames ahead, which changes nothing of what comes.
 struct SimPoses {
     board: SimBoard,
-    scene: Scene,
+    scene: Receiver<Box<PoseFrame>>,
     random: Random,
     step: Duration,
     made: u64,
@@ -346,8 +351,23 @@ impl SimPoses {
         let camera = CameraSpec::named(&settings.camera)?;
         let step = Duration::from_secs_f64(1.0 / camera.rate);
         let events = if settings.event_share > 0.0 { Events::Share(settings.event_share) } else { Events::Never };
-        let (scene, random) = (Scene::new(&camera, events, settings.seed), Random::new(settings.seed ^ 0xfa));
-        Some(Self { scene, random, step, made: 0, held: None, board })
+        let (ahead, scene) = sync_channel(FRAMES_AHEAD);
+        let seed = settings.seed;
+        let thread = std::thread::Builder::new().name("sim camera".into()).spawn(move || {
+            let mut frames = Scene::new(&camera, events, seed);
+            // Until nobody takes them any more.
+            while ahead.send(Box::new(frames.step().poses)).is_ok() {}
+        });
+        thread.ok()?;
+        Some(Self { scene, random: Random::new(seed ^ 0xfa), step, made: 0, held: None, board })
+    }
+
+    /// Keeps a copy of a frame for the next call.
+    #[inline(never)]
+    fn hold(&mut self, frame: &PoseFrame) {
+        let mut held = Box::new(PoseFrame::new(frame.frame, frame.captured));
+        copy(frame, &mut held);
+        self.held = Some(held);
     }
 
     fn wait(&self, by: Duration) {
@@ -357,12 +377,14 @@ impl SimPoses {
         }
     }
 
-    /// Writes the next frame of the camera, with the camera's own stamp. Frames are large, and the threads that ask have small stacks: none
-    /// lies in a caller's frame.
-    #[inline(never)]
+    /// Writes the next frame of the camera, with the camera's own stamp.
     fn make(&mut self, poses: &mut PoseFrame) {
         self.wait(self.step);
-        poses.persons.clone_from(&self.scene.step().poses.persons);
+        // An ended thread gives frames with nobody in them.
+        poses.persons.clear();
+        if let Ok(made) = self.scene.recv() {
+            poses.persons.extend_from_slice(&made.persons).unwrap_or_default();
+        }
         poses.frame = FrameIndex(self.made);
         let settings = &self.board.settings;
         let leaps = settings.clock_step_frame > 0 && self.made >= settings.clock_step_frame;
@@ -372,10 +394,17 @@ impl SimPoses {
     }
 }
 
+/// Copies a frame without one on the stack.
+fn copy(from: &PoseFrame, to: &mut PoseFrame) {
+    (to.frame, to.captured) = (from.frame, from.captured);
+    to.persons.clear();
+    to.persons.extend_from_slice(&from.persons).unwrap_or_default();
+}
+
 impl PoseSource for SimPoses {
     fn next(&mut self, frame: &mut PoseFrame) -> Arrival {
         if let Some(held) = self.held.take() {
-            frame.clone_from(&held);
+            copy(&held, frame);
             return Arrival::Frame;
         }
         let settings = &self.board.settings;
@@ -394,12 +423,12 @@ impl PoseSource for SimPoses {
             return Arrival::Nothing;
         }
         if reordered && self.made < frames {
-            self.held = Some(Box::new(frame.clone()));
+            self.hold(frame);
             self.make(frame);
             return Arrival::Frame;
         }
         if doubled {
-            self.held = Some(Box::new(frame.clone()));
+            self.hold(frame);
         }
         Arrival::Frame
     }

@@ -364,9 +364,7 @@ fn linked(
         sample_bytes_per_hour,
     };
     match config.bundle.as_ref().zip(deciding.updates.as_ref()) {
-        Some((bundle, updates)) => {
-            confined(config, &link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal()), health)
-        }
+        Some((bundle, updates)) => confined(config, &link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal()), health),
         None => confined(config, &link, clock, NoSlots, health),
     }
 }

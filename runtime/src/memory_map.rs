@@ -6,8 +6,8 @@
 
 use crate::error::Error;
 use crate::limits::LINK_BUNDLE_BYTES_MAX;
-use crate::limits::{PROCESS_BYTES, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES};
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_BUFFER_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFER_POSES_MAX, SEGMENT_BUFFERS};
+use crate::limits::{PROCESS_BYTES, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES};
 use crate::live::TimedFrame;
 use crate::live::latency::Latency;
 use crate::live::line_source::LineSource;

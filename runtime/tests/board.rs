@@ -212,7 +212,10 @@ fn a_board_is_found_by_its_device_tree_and_its_sensors_are_in_the_figures() {
     assert_eq!((figures["temperature_milli_celsius"].as_i64(), figures["power_milliwatts"].as_u64()), (Some(49_031), Some(6200)));
     let output = run(&["self-test", "--board", "auto", "--board-root", text(tree.path())]);
     let answers = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && answers.contains("ok      thermal: 49031") && answers.contains("ok      power: 6200 mW"), "{answers}");
+    assert!(
+        output.status.success() && answers.contains("ok      thermal: 49031") && answers.contains("ok      power: 6200 mW"),
+        "{answers}"
+    );
     assert!(answers.contains("absent  pose source") && !answers.contains("FAILED"), "{answers}");
     folder.weights(Some(1.0));
     let config = folder.write("edge.toml", "[model]\nfile = \"weights.safetensors\"\n");
@@ -229,11 +232,15 @@ fn the_simulated_board_runs_by_itself_with_faults_and_every_loss_is_counted() {
     let first = run();
     let stats = &first.last().expect("figures")["stats"];
     let count = |name: &str| stats["counters"][name].as_u64().unwrap_or_else(|| panic!("{name} in {stats}"));
-    assert!(["frames_missing", "frames_duplicate", "frames_out_of_order", "clock_steps"].into_iter().all(|name| count(name) > 0), "{stats}");
+    assert!(
+        ["frames_missing", "frames_duplicate", "frames_out_of_order", "clock_steps"].into_iter().all(|name| count(name) > 0),
+        "{stats}"
+    );
     let decided = |lines: &[Value]| lines.iter().filter_map(|line| line.get("frame")).cloned().collect::<Vec<_>>();
     assert!(decided(&first).len() > 800);
     assert_eq!(decided(&first), decided(&run()), "the same seed decides the same");
-    let config = folder.write("other.toml", "[model]\nfile = \"weights.safetensors\"\n[decision]\nthreshold = 1.0\n[input]\nsource = \"board\"\n");
+    let config =
+        folder.write("other.toml", "[model]\nfile = \"weights.safetensors\"\n[decision]\nthreshold = 1.0\n[input]\nsource = \"board\"\n");
     let output = support::run(&["run", "--config", text(&config), "--board", "generic-linux"]);
     assert_refused(&output, &["input.source", "--board sim"]);
 }
@@ -298,7 +305,8 @@ fn real_time_wishes_are_granted_or_counted_and_the_process_runs() {
         let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
         let fields = stats.filter_map(|stat| stat.split_once(&format!("({name}) ")).map(|(_, rest)| rest.to_owned()));
         // Fields 40 and 41 of proc(5): real-time priority and policy; the name is field 2.
-        let found = fields.map(|rest| rest.split(' ').skip(37).take(2).map(|field| field.parse::<u32>().expect("a number")).collect::<Vec<_>>());
+        let found =
+            fields.map(|rest| rest.split(' ').skip(37).take(2).map(|field| field.parse::<u32>().expect("a number")).collect::<Vec<_>>());
         found.collect::<Vec<_>>()
     };
     let threads = ["scoring", "ingest", "output"].map(|name| policy(name));

@@ -30,7 +30,8 @@ fn what_the_link_does_not_need_is_refused_by_the_kernel() {
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
     println!("{report}");
     let outcome = |name: &str| {
-        let line = report.lines().find_map(|line| line.split_once("TRIED ").map(|(_, tried)| tried)?.strip_prefix(name)?.strip_prefix(": "));
+        let line =
+            report.lines().find_map(|line| line.split_once("TRIED ").map(|(_, tried)| tried)?.strip_prefix(name)?.strip_prefix(": "));
         line.unwrap_or_else(|| panic!("{name} was not tried: {report}")).to_owned()
     };
     for needed in ["write state", "read state", "rename state", "start a thread", "connect to the host", "resolve a name"] {
@@ -113,8 +114,12 @@ fn attempts(folder: &Path, secret: &PathBuf, host: u16, other: u16) -> Vec<Tried
         ("raw socket", errno(socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None))),
         ("new namespace", errno(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS))),
         ("trace", errno(nix::sys::ptrace::traceme())),
-        ("listen", errno(socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).and_then(|socket| {
-            nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(1)?)
-        }))),
+        (
+            "listen",
+            errno(
+                socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+                    .and_then(|socket| nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(1)?)),
+            ),
+        ),
     ]
 }

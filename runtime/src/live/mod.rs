@@ -44,14 +44,16 @@ pub mod sandbox;
 
 use crate::config::Source;
 use crate::error::Error;
-use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SAMPLE_BUFFERS, SEGMENT_BUFFERS, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES};
+use crate::limits::{
+    FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SAMPLE_BUFFERS, SEGMENT_BUFFERS, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES,
+};
 use alfred_board::hal::Clock;
 use alfred_core::pipeline::PipelineConfig;
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs};
-use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use care::{Care, Starter, Surroundings};
+use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
 use link::LinkFeed;
 use output::{Item, SegmentBuffer, StatsBuffer};

@@ -14,9 +14,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus,
 };
 use nix::errno::Errno;
-use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
-};
+use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -111,8 +109,7 @@ fn restrict_files(rules: &Confinement) -> Result<&'static str, String> {
 /// The rules as the kernel takes them; what it does not know yet is left out (best effort), what is not there needs no rule.
 fn landlock_rules(rules: &Confinement) -> Result<RulesetCreated, landlock::RulesetError> {
     let (all, read) = (AccessFs::from_all(ABI::V5), AccessFs::from_read(ABI::V5) & !AccessFs::Execute);
-    let mut ruleset =
-        Ruleset::default().handle_access(all)?.handle_access(AccessNet::from_all(ABI::V5))?.create()?;
+    let mut ruleset = Ruleset::default().handle_access(all)?.handle_access(AccessNet::from_all(ABI::V5))?.create()?;
     let write = all & !(AccessFs::Execute | AccessFs::IoctlDev | AccessFs::MakeChar | AccessFs::MakeBlock);
     let of_resolver = RESOLVER_PATHS.iter().map(Path::new).chain(rules.read.iter().map(PathBuf::as_path)).map(|path| (path, read));
     for (path, access) in of_resolver.chain(rules.write.iter().map(|path| (path.as_path(), write))) {

@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::limits::SEGMENT_BUFFER_POSES_MAX;
+use crate::live::health::BoardHealth;
 use crate::live::ingest::IngestCounters;
 use crate::live::latency::Latency;
-use crate::live::health::BoardHealth;
 use crate::live::output::{DegradeMessage, Item, SegmentBuffer, StatsBuffer};
 use crate::live::sampling::Samples;
 use crate::live::slot_scorer::SlotScorer;

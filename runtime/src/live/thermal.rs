@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn the_ladder_follows_a_ramp_with_hysteresis() {
         let board = sim(vec![(0, 40_000), (100, 95_000), (300, 40_000)]);
-        let (mut ladder, mut thermal) = (ThermalConfig::default().ladder(board.facts().thermal.rungs_milli_celsius), board.thermal().expect("one"));
+        let (mut ladder, mut thermal) =
+            (ThermalConfig::default().ladder(board.facts().thermal.rungs_milli_celsius), board.thermal().expect("one"));
         let mut changes = Vec::new();
         for _ in 0..320 {
             board.sim_clock().advance(Duration::from_secs(1));
