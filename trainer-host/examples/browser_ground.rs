@@ -62,8 +62,12 @@ const THRESHOLD: f64 = 1.4;
 /// Who filled the database.
 const WHO: &str = "browser_ground";
 /// Cameras by name, the scene before each, and its device. The last one's names are hostile: they must show as text.
-const CAMERAS: [(&str, &str, &str); 4] =
-    [("gate", "gate", "edge-1"), ("hall", "hall", "edge-2"), ("alley", "alley", "edge-3"), ("<img src=x onerror=alert(1)>", "roof", "<b>edge-4</b>")];
+const CAMERAS: [(&str, &str, &str); 4] = [
+    ("gate", "gate", "edge-1"),
+    ("hall", "hall", "edge-2"),
+    ("alley", "alley", "edge-3"),
+    ("<img src=x onerror=alert(1)>", "roof", "<b>edge-4</b>"),
+];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -231,12 +235,14 @@ impl Feed<'_> {
         let mut bodies = Vec::new();
         for (content, priority) in contents {
             let mut buffer = vec![0; RECORD_BYTES_MAX];
-            let record = Record { written_ns: self.sequence, wall_unix_ms: Some(u64::try_from(at_ms)?), bundle_revision: 2, content: *content };
+            let record =
+                Record { written_ns: self.sequence, wall_unix_ms: Some(u64::try_from(at_ms)?), bundle_revision: 2, content: *content };
             let body = record.encode(&mut buffer)?.to_vec();
             self.sequence += 1;
             bodies.push((RecordId { boot: self.boot, sequence: self.sequence }, *priority, body));
         }
-        let incoming: Vec<Incoming<'_>> = bodies.iter().map(|(id, priority, body)| Incoming { id: *id, priority: *priority, body }).collect();
+        let incoming: Vec<Incoming<'_>> =
+            bodies.iter().map(|(id, priority, body)| Incoming { id: *id, priority: *priority, body }).collect();
         self.store.take_records(self.device, &incoming, at_ms)?;
         Ok(())
     }
@@ -335,8 +341,15 @@ fn history(store: &mut Store, camera: &str, truths: &[bool], now: i64) -> Outcom
     for (item, &is_anomalous) in items.iter().filter(|item| item.kind == ItemKind::Event).zip(truths) {
         let verdict = if is_anomalous { Verdict::Anomalous } else { Verdict::Normal };
         let request = format!("earlier {}", item.id);
-        let label =
-            NewLabel { item: item.id, reviewer: "cleo", verdict, seconds: 3.5, strategy: Strategy::AlLight, request: &request, with_similar: false };
+        let label = NewLabel {
+            item: item.id,
+            reviewer: "cleo",
+            verdict,
+            seconds: 3.5,
+            strategy: Strategy::AlLight,
+            request: &request,
+            with_similar: false,
+        };
         store.label(&label, item.received_ms + 600_000)?;
         scores.push(ValidationScore { item: item.id, is_anomalous, score: item.score });
     }
@@ -415,7 +428,8 @@ fn health(number: u64) -> Heartbeat {
 /// Every line of the log of verdicts.
 fn labels(database: &Path) -> Outcome<Value> {
     let connection = rusqlite::Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let mut select = connection.prepare("SELECT id, item, reviewer, verdict, undoes, seconds, strategy, request FROM labels ORDER BY id")?;
+    let mut select =
+        connection.prepare("SELECT id, item, reviewer, verdict, undoes, seconds, strategy, request FROM labels ORDER BY id")?;
     let lines = select.query_map([], |row| {
         Ok(json!({
             "id": row.get::<_, i64>(0)?,

@@ -1,9 +1,12 @@
 //! The review page's files keep the rules of its Content-Security-Policy by themselves: nothing from elsewhere, no HTML from texts, no inline
 //! code; and what they import is there. What the page does is tested in a browser, `tests/browser`.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use support::{Client, Ground, Host};
 
 /// Lines of the longest file of a module.
 const MODULE_LINES_MAX: usize = 400;
@@ -31,8 +34,17 @@ fn quoted<'t>(text: &'t str, before: &'t str) -> impl Iterator<Item = &'t str> {
 #[test]
 fn the_page_asks_nobody_else_and_writes_no_html() {
     let banned = [
-        "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "setAttribute(\"style\"", "style: `", "javascript:",
-        "//cdn", "import(",
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "setAttribute(\"style\"",
+        "style: `",
+        "javascript:",
+        "//cdn",
+        "import(",
     ];
     for (name, text) in files().iter().filter(|(name, _)| !name.ends_with(".md")) {
         for word in banned {
@@ -66,5 +78,26 @@ fn modules_of_the_page_are_short_and_say_what_they_are() {
     for (name, text) in files().iter().filter(|(name, _)| name.ends_with(".js")) {
         assert!(text.starts_with("// "), "{name} does not begin with its tagline");
         assert!(text.lines().count() <= MODULE_LINES_MAX, "{name} has {} lines", text.lines().count());
+    }
+}
+
+#[test]
+fn the_daemon_serves_every_file_of_the_page_to_anybody_and_with_its_type() {
+    let ground = Ground::new(&[], 0);
+    let host = Host::start(&ground.config());
+    let client = Client::new(host.http);
+    let (_, index) = client.get_text("/");
+    assert!(index.contains("<title>ALFred review</title>"));
+    for (name, text) in files().iter().filter(|(name, _)| !name.ends_with(".md")) {
+        assert_eq!(client.get_text(&format!("/{name}")), (200, text.clone()), "{name}");
+        let answer = client.agent.get(format!("{}/{name}", client.base)).call().expect("an answer");
+        let kind = answer.headers()["content-type"].to_str().expect("text").to_owned();
+        let wanted = match name.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("html") => "text/html; charset=utf-8",
+            _ => "image/svg+xml",
+        };
+        assert_eq!(kind, wanted, "{name}");
     }
 }
