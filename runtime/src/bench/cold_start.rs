@@ -54,6 +54,7 @@ fn first_score_ns(program: &Path, config: &Path, lines: &str) -> Result<u64, Err
     let mut process =
         Command::new(program).args(["run", "--config"]).arg(config).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(fault)?;
     let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
+    let mut stdout = stdout.map(BufReader::new);
     let taken = std::thread::scope(|scope| {
         // Kept open until the score has come: that the input ends shall not be what brings it.
         let writer = scope.spawn(move || {
@@ -61,12 +62,15 @@ fn first_score_ns(program: &Path, config: &Path, lines: &str) -> Result<u64, Err
             stdin.write_all(lines.as_bytes()).ok()?;
             Some(stdin)
         });
-        let found = stdout
-            .and_then(|stdout| BufReader::new(stdout).lines().map_while(Result::ok).find(|line| has_score(line)).map(|_| start.elapsed()));
+        let lines = stdout.as_mut().map(|stdout| stdout.lines().map_while(Result::ok));
+        let found = lines.and_then(|mut lines| lines.find(|line| has_score(line))).map(|_| start.elapsed());
+        // What it would still do is of no interest, and it shall not complain that nobody reads.
+        if found.is_some() {
+            let _ = process.kill();
+        }
         drop(writer.join());
         found
     });
-    // Its input has ended, or it has failed already.
     let status = process.wait().map_err(fault)?;
     match taken {
         Some(taken) => Ok(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX)),

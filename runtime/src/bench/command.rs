@@ -6,9 +6,9 @@ use super::{ColdStarts, Report, plot};
 use crate::config::LaneName;
 use crate::error::Error;
 use crate::model_file;
+use crate::model_file::Budget;
 use crate::self_test;
 use alfred_models::stg_nf::weights_file::{self, StgNfMetadata};
-use alfred_models::tract_engine::Budget;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

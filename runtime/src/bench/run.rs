@@ -29,8 +29,8 @@ use std::thread;
 
 /// Frames over which a threshold is looked for when the model has none: events shall come and go.
 const TRIAL_FRAMES: u64 = 400;
-/// One window in so many is above that threshold.
-const ANOMALOUS_SHARE: usize = 50;
+/// One window in so many is above that threshold; after smoothing fewer are.
+const ANOMALOUS_SHARE: usize = 5;
 /// Decisions that came at all came within so many frames.
 const SLACK_FRAMES: u64 = 10;
 
@@ -110,6 +110,7 @@ fn live_settings(model: &LoadedModel, pipeline: PipelineConfig, period_ns: u64) 
         writes_frames: true,
         writes_segments: true,
         stats_period_s: 1,
+        sampling: None,
         scoring_stack_bytes: model.stack_bytes(),
     }
 }
