@@ -1,4 +1,6 @@
 //! Some people walk through five seconds of frames: each frame is a pose message that is read, scored and decided.
+//!
+//! JUSTIFICATION of `unsafe`: memory without a heap is a `static`, and one that takes no flash is initialised piece by piece.
 
 use crate::exact_lane::{Numbers, model};
 use alfred_core::decision::DecisionRule;
@@ -17,6 +19,7 @@ use alfred_core::verdict_head::{HeadedScorer, VerdictHead};
 use alfred_models::stg_nf::scorer::Lane;
 use alfred_wire::output::{EventMessage, FrameMessage};
 use alfred_wire::pose_message::{self, HEADER_BYTES, PERSON_BYTES};
+use core::mem::MaybeUninit;
 
 /// People followed at a time, and poses kept around events: a corridor's camera, or everything.
 const TRACKS: usize = if cfg!(feature = "full") { TRACKS_MAX } else { 8 };
@@ -36,13 +39,29 @@ struct Memory {
     message: [u8; HEADER_BYTES + PERSONS * PERSON_BYTES],
 }
 
-static mut MEMORY: Memory = Memory {
-    tracks: [TrackSlot::EMPTY; TRACKS],
-    poses: [SegmentPose::EMPTY; POSES],
-    windows: [Window::EMPTY; BATCH],
-    frame: PoseFrame::new(FrameIndex(0), MonotonicNs(0)),
-    message: [0; HEADER_BYTES + PERSONS * PERSON_BYTES],
-};
+/// Not initialised here: an empty track is no row of zeros, and would lie in flash once for each of them.
+static mut MEMORY: MaybeUninit<Memory> = MaybeUninit::uninit();
+
+/// Empties the memory, piece by piece.
+///
+/// # Safety
+/// `memory` points to writable memory that nobody else uses.
+unsafe fn initialise(memory: *mut Memory) {
+    // SAFETY: the caller's promise; each piece is written whole, and nothing is read.
+    unsafe {
+        for place in 0..TRACKS {
+            (&raw mut (*memory).tracks[place]).write(TrackSlot::EMPTY);
+        }
+        for place in 0..POSES {
+            (&raw mut (*memory).poses[place]).write(SegmentPose::EMPTY);
+        }
+        for place in 0..BATCH {
+            (&raw mut (*memory).windows[place]).write(Window::EMPTY);
+        }
+        (&raw mut (*memory).frame).write(PoseFrame::new(FrameIndex(0), MonotonicNs(0)));
+        (&raw mut (*memory).message).write([0; HEADER_BYTES + PERSONS * PERSON_BYTES]);
+    }
+}
 
 /// What came of it.
 #[derive(Default)]
@@ -84,9 +103,12 @@ impl Sink for Outcome {
 
 /// Runs the five seconds.
 pub fn run() -> Outcome {
-    let memory = &raw mut MEMORY;
-    // SAFETY: this is the only place that names it, and the program calls this once, on its only thread.
-    let memory = unsafe { &mut *memory };
+    let memory = (&raw mut MEMORY).cast::<Memory>();
+    // SAFETY: this is the only place that names it, the program calls this once, on its only thread, and every piece is initialised.
+    let memory = unsafe {
+        initialise(memory);
+        &mut *memory
+    };
     settled(memory).unwrap_or_default()
 }
 

@@ -1,4 +1,6 @@
 //! How much stack the program needs: the memory below is painted first, and later one looks how much paint is gone.
+//!
+//! JUSTIFICATION of `unsafe`: memory that no variable owns is written and read.
 
 /// What is painted and looked at. The emulator's stack has megabytes.
 const PAINTED_BYTES: usize = 512 * 1024;
