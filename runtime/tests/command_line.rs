@@ -150,7 +150,7 @@ fn bench_drives_the_whole_live_path_and_accounts_for_every_frame() {
     }
     assert!(report["due_to_written"]["p50_us"].as_f64().is_some_and(|time| time > 0.0), "{report}");
     assert!(report["cold_starts"]["to_first_score"]["max_us"].as_f64().is_some_and(|time| time > 0.0), "{report}");
-    assert!(std::fs::read_to_string(svg).expect("the histogram").starts_with("<svg"));
+    assert!(fs::read_to_string(svg).expect("the histogram").starts_with("<svg"));
     for (arguments, part) in
         [(["--persons", "65"], "64 persons"), (["--minutes", "0"], "--minutes"), (["--cold-starts", "9999"], "--cold-starts")]
     {
