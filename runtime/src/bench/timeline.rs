@@ -35,9 +35,10 @@ pub(crate) struct FrameOutcome {
     pub(crate) late: u64,
     /// From when it was sent to when the lines it caused were written; `None`: never, or never sent.
     pub(crate) latency: Option<u64>,
-    /// See [`Timeline::add_wait`].
+    /// How long our threads were ready without a core, from when it was due to the end of the period in which it was decided. The
+    /// kernel tells a wait when it is over, so one that began earlier is in it.
     pub(crate) waited: u64,
-    /// See [`Timeline::add_stall`].
+    /// How late a thread that does nothing was woken, at most, in those periods.
     pub(crate) stalled: u64,
 }
 
@@ -101,14 +102,19 @@ impl Timeline {
 
     /// Every measured frame, in order.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = FrameOutcome> {
-        self.rows.iter().zip(self.first..).map(|(row, number)| {
+        (0..self.rows.len()).map(|place| {
+            let (row, due_ns) = (&self.rows[place], self.due_ns(self.first + place as u64));
             let (sent, decided) = (row.sent.load(Relaxed), row.decided.load(Relaxed));
             let is_complete = sent != NEVER && decided != NEVER;
+            let periods = if is_complete { decided.saturating_sub(due_ns) / self.period_ns } else { 0 };
+            let spanned = self.rows[place..].iter().take(usize::try_from(periods).unwrap_or(usize::MAX).saturating_add(1));
+            let (waited, stalled) =
+                spanned.fold((0, 0), |(waited, stalled), row| (waited + row.waited.load(Relaxed), stalled.max(row.stalled.load(Relaxed))));
             FrameOutcome {
-                late: if sent == NEVER { 0 } else { sent.saturating_sub(self.due_ns(number)) },
+                late: if sent == NEVER { 0 } else { sent.saturating_sub(due_ns) },
                 latency: is_complete.then(|| decided.saturating_sub(sent)),
-                waited: row.waited.load(Relaxed),
-                stalled: row.stalled.load(Relaxed),
+                waited,
+                stalled,
             }
         })
     }
@@ -125,14 +131,16 @@ mod tests {
         for number in 0..20 {
             timeline.sent(number, timeline.due_ns(number) + 5);
         }
+        // After 105: in the period of frame 11.
         timeline.decided(10, 2_105);
         timeline.decided(12, 2_245);
+        timeline.add_wait(11, 3);
         timeline.add_wait(12, 7);
         // From 2,150 to 2,250: frames 11 and 12.
         timeline.add_stall(2_250, 100);
         let outcomes: Vec<FrameOutcome> = timeline.outcomes().collect();
-        assert_eq!(outcomes[0], FrameOutcome { late: 5, latency: Some(100), waited: 0, stalled: 0 });
-        assert_eq!(outcomes[1], FrameOutcome { late: 5, latency: None, waited: 0, stalled: 100 });
+        assert_eq!(outcomes[0], FrameOutcome { late: 5, latency: Some(100), waited: 3, stalled: 100 });
+        assert_eq!(outcomes[1], FrameOutcome { late: 5, latency: None, waited: 3, stalled: 100 });
         assert_eq!(outcomes[2], FrameOutcome { late: 5, latency: Some(40), waited: 7, stalled: 100 });
         assert_eq!(outcomes.len(), 3);
     }
