@@ -160,7 +160,9 @@ pub fn build_programs(names: &[&str]) -> Result<PathBuf, String> {
     }
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    names.iter().for_each(|name| drop(build.args(["--bin", name])));
+    for name in names {
+        build.args(["--bin", name]);
+    }
     if folder.file_name().is_some_and(|name| name == "release") {
         build.arg("--release");
     }
