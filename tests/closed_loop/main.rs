@@ -44,7 +44,7 @@ fn journalled(journal: &Path, scratch: &Path) -> BTreeMap<RecordId, Vec<u8>> {
 }
 
 /// Builds a bundle as an operator does, and lets the camera have it.
-fn roll_out(host: &HostFolder, store: &mut Store, revision: u64, threshold: f32) {
+fn roll_out(host: &HostFolder, store: &mut Store, revision: u64, threshold: f32) -> i64 {
     let out = host.folder.join(format!("{revision}.bundle"));
     let (weights, key) = (text(&weights()), text(&host.folder.join("bundle.key")));
     let (number, threshold) = (revision.to_string(), threshold.to_string());
@@ -78,7 +78,7 @@ fn roll_out(host: &HostFolder, store: &mut Store, revision: u64, threshold: f32)
         bytes: &bytes,
     };
     store.add_bundle(&new, "test", 1).expect("added");
-    store.roll_out(&[Target { camera: CAMERA.to_owned(), revision }], "test", 1).expect("rolled out");
+    store.roll_out(&[Target { camera: CAMERA.to_owned(), revision }], "test", 1).expect("rolled out")
 }
 
 /// Stage and revision that the device tells first after a start; `None` when it runs its model file.
@@ -94,6 +94,32 @@ fn first_bundle(device: &Device) -> Option<(String, u64)> {
         }
     }
     panic!("the device decides no frame");
+}
+
+/// A bundle that the host takes back while it is tried ends there, and the confirmed one goes on.
+fn withdraw(host: &HostFolder, store: &mut Store, device: &mut Device, camera: &mut Camera, revision: u64) {
+    let rollout = roll_out(host, store, revision, 3.0);
+    let (mut line, mut is_back, end) = (String::new(), false, Instant::now() + PATIENCE);
+    loop {
+        assert!(Instant::now() < end, "revision {revision} was never withdrawn: {:?}", store.deployments(Some(CAMERA)));
+        let deployments = store.deployments(Some(CAMERA)).expect("deployments");
+        let state = deployments.iter().find(|one| one.revision == revision).map(|one| (one.stage.clone(), one.reason));
+        match state {
+            Some((stage, reason)) if stage == "refused" || stage == "reverted" => {
+                assert_eq!(reason, Some(208), "{stage}");
+                return;
+            }
+            Some((stage, _)) if !is_back && (stage == "shadow" || stage == "trial") => {
+                store.roll_back(rollout, "test", 1).expect("rolled back");
+                is_back = true;
+            }
+            _ => {}
+        }
+        // Slowly: it must not be confirmed before the host has said so.
+        camera.next().expect("never ends").write_line(&mut line);
+        device.feed(line.as_bytes()).expect("it runs");
+        std::thread::sleep(Duration::from_millis(if is_back { 400 } else { 20 }));
+    }
 }
 
 #[test]
@@ -197,6 +223,7 @@ fn twenty_kills_lose_and_double_nothing_and_leave_a_confirmed_slot() {
         assert!(Instant::now() < end, "{} of {} journalled records never came", missing(&store), seen.len());
         std::thread::sleep(Duration::from_millis(100));
     }
+    withdraw(&host, &mut store, &mut device, &mut camera, revision + 1);
     device.end(PATIENCE).expect("ends well");
     for (id, body) in &seen {
         assert_eq!(store.record_body(CAMERA, id.boot, id.sequence).expect("asked").as_ref(), Some(body), "{id:?} as it was written");

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Frames of an item that must be anomalous before a person sees it, and their share of the item.
+/// Anomalous frames below which an item looks normal, and the share of its frames from which on it looks anomalous; in between the annotator is
+/// unsure: the item shows both.
 const SEEN_FRAMES_MIN: u64 = 4;
-const SEEN_SHARE_MIN: f64 = 0.2;
+const SEEN_SHARE_MIN: f64 = 0.5;
 /// Samples from below the threshold that are judged per look: the audit of missed anomalies.
 const AUDIT_PER_LOOK: u32 = 6;
 /// Time between two looks into the queue.
@@ -27,11 +28,12 @@ impl Truth {
         truth.extend(frame.persons.iter().filter(|(_, is_anomalous)| *is_anomalous).map(|(person, _)| (person.id.0, frame.frame)));
     }
 
-    /// Whether a person who looks at these frames of somebody would call it anomalous.
-    fn is_anomalous(&self, camera: &str, person: u32, first: u64, last: u64) -> bool {
+    /// What a person says who looks at these frames of somebody; `None`: unsure.
+    fn judged(&self, camera: &str, person: u32, first: u64, last: u64) -> Option<bool> {
         let truth = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = truth.get(camera).map_or(0, |truth| truth.range((person, first)..=(person, last)).count() as u64);
-        seen >= SEEN_FRAMES_MIN && seen as f64 >= SEEN_SHARE_MIN * (last.saturating_sub(first) + 1) as f64
+        let is_mostly = seen as f64 >= SEEN_SHARE_MIN * (last.saturating_sub(first) + 1) as f64;
+        if seen < SEEN_FRAMES_MIN { Some(false) } else { is_mostly.then_some(true) }
     }
 }
 
@@ -69,10 +71,12 @@ impl Annotator {
             let number = |key: &str| item.get(key).and_then(Value::as_u64).ok_or_else(|| format!("an item without {key}"));
             let (person, first, last) = (number("person")? as u32, number("first_frame")?, number("last_frame")?);
             let id = item.get("id").and_then(Value::as_i64).ok_or("an item without its number")?;
-            // Of a sample the last window is what was decided about.
-            let first = if kind == "sample" { first.max(last.saturating_sub(34)) } else { first };
-            let is_anomalous = self.truth.is_anomalous(camera, person, first, last);
-            self.session.verdict(id, is_anomalous, strategy)?;
+            let verdict = match self.truth.judged(camera, person, first, last) {
+                Some(true) => "anomalous",
+                Some(false) => "normal",
+                None => "unsure",
+            };
+            self.session.verdict(id, verdict, strategy)?;
             self.labels.fetch_add(1, Relaxed);
         }
         Ok(())

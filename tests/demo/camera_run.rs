@@ -53,6 +53,8 @@ pub(crate) struct CameraRecord {
     pub(crate) stages: Vec<(u64, String)>,
     /// Frame that was newest when each slice was closed.
     pub(crate) closed_at: Vec<u64>,
+    /// Slices of the warm-up phase.
+    pub(crate) warm_up_rounds: u64,
     pub(crate) evaluations: Vec<Evaluation>,
     /// First frame of the held-out stretch.
     pub(crate) held_out_from: u64,
@@ -68,7 +70,7 @@ impl CameraRun<'_> {
         let mut camera = Camera::new(self.name, self.anomalous_share, self.seed)?;
         let mut device = Device::start(self.edge, &self.config)?;
         let store = Store::open(&self.database).map_err(|error| error.to_string())?;
-        let (mut frames, mut told, mut closed_at) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut frames, mut told, mut closed_at, mut warm_up) = (Vec::new(), Vec::new(), Vec::new(), None);
         let (mut left, mut held_out_from, mut line) = (None, 0, String::new());
         let (step, begun) = (Duration::from_secs_f64(1.0 / (camera.rate * SPEED)), Instant::now());
         self.bar.set_length(self.slices + 1);
@@ -87,7 +89,11 @@ impl CameraRun<'_> {
                     closed_at.push(frames.len() as u64);
                 }
                 self.show(&state, frames.len(), &told);
-                if self.has_learned(&store)? || Instant::now() > self.until {
+                if state.phase == Phase::ActiveLearning {
+                    warm_up.get_or_insert(state.slice);
+                }
+                let has_learned = warm_up.is_some_and(|warm_up| state.slice >= warm_up + self.slices);
+                if has_learned || Instant::now() > self.until {
                     self.is_done.store(true, Relaxed);
                     if self.is_settled(&store)? || Instant::now() > self.until + PATIENCE / 3 {
                         left = Some(self.held_out);
@@ -103,7 +109,8 @@ impl CameraRun<'_> {
         told.extend(device.end(PATIENCE)?);
         let evaluations = store.evaluations(Some(self.name), 1000).map_err(|error| error.to_string())?;
         self.bar.finish_with_message("done");
-        record(self.name, frames, &told, closed_at, evaluations, held_out_from)
+        let warm_up_rounds = warm_up.unwrap_or(evaluations.len() as u64);
+        record(self.name, frames, &told, Closed { at: closed_at, warm_up_rounds }, evaluations, held_out_from)
     }
 
     fn show(&self, state: &CycleState, frames: usize, told: &[Told]) {
@@ -111,13 +118,6 @@ impl CameraRun<'_> {
         let revision = told.iter().rev().find_map(|(_, line)| line.get("bundle")).map_or(0, |bundle| count(&bundle["revision"]));
         self.bar.set_position(state.slice.min(self.slices + 1));
         self.bar.set_message(format!("{phase}, slice {}, revision {revision}, {frames} frames", state.slice));
-    }
-
-    /// Whether warm-up and enough slices are over.
-    fn has_learned(&self, store: &Store) -> Result<bool, String> {
-        let evaluations = store.evaluations(Some(self.name), 1000).map_err(|error| error.to_string())?;
-        let ended = evaluations.iter().rev().position(|one| one.threshold.is_some());
-        Ok(ended.is_some_and(|warm_up| (evaluations.len() - warm_up) as u64 > self.slices))
     }
 
     /// Whether no bundle is on its way.
@@ -130,11 +130,17 @@ fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
+/// When slices were closed.
+struct Closed {
+    at: Vec<u64>,
+    warm_up_rounds: u64,
+}
+
 fn record(
     name: &str,
     frames: Vec<KeptFrame>,
     told: &[Told],
-    closed_at: Vec<u64>,
+    closed: Closed,
     mut evaluations: Vec<Evaluation>,
     held_out_from: u64,
 ) -> Result<CameraRecord, String> {
@@ -167,7 +173,8 @@ fn record(
         flagged,
         swaps,
         stages,
-        closed_at,
+        closed_at: closed.at,
+        warm_up_rounds: closed.warm_up_rounds,
         evaluations,
         held_out_from,
         stats,

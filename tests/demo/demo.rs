@@ -27,13 +27,13 @@ use std::time::{Duration, Instant};
 
 /// Cameras, how each learns, and in which order its events are judged. Before `dojo` fighting is normal.
 const CAMERAS: [(&str, &str, &str); 3] =
-    [("hall", "active_learning", "newest"), ("alley", "al_light", "al_light"), ("dojo", "verdict_head", "newest")];
+    [("hall", "verdict_head", "newest"), ("alley", "verdict_head", "newest"), ("dojo", "verdict_head", "newest")];
 /// Share of anomalous time: balanced as a validation set, since a demo is short. A real camera is below 1 %.
 const ANOMALOUS_SHARE: f64 = 0.4;
 /// Slices of active learning.
 const SLICES: u64 = 3;
 /// Verdicts that close a slice.
-const LABELS_PER_SLICE: u64 = 120;
+const LABELS_PER_SLICE: u64 = 180;
 /// When learning ends, whatever was reached.
 const LEARNING_MAX: Duration = Duration::from_secs(125);
 /// How long the last records may take to the host.
@@ -252,7 +252,7 @@ fn totals(
         // What the device cut, less what the host has; the device counts what it had to give up itself.
         let arrived = store.segments_of(&record.name).map_err(|error| error.to_string())?;
         lost += record.segments.saturating_sub(arrived);
-        slices.insert(record.name.clone(), json!(record.evaluations.len().saturating_sub(1)));
+        slices.insert(record.name.clone(), json!((record.evaluations.len() as u64).saturating_sub(record.warm_up_rounds)));
     }
     let confirmed = records.iter().flat_map(|record| &record.stages).filter(|(_, stage)| stage == "confirmed").count();
     let gap_ms = records.iter().map(|record| record.gap_at_swap.as_secs_f64() * 1e3).fold(0.0, f64::max);

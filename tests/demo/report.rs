@@ -13,8 +13,8 @@ use std::path::Path;
 /// One camera after one slice: the frames from then on until the next slice, which none of the pairs has learned from.
 pub(crate) struct Row {
     pub(crate) camera: String,
-    /// 0: the warm-up phase.
-    pub(crate) slice: usize,
+    /// `warm-up`, or the slice of active learning.
+    pub(crate) slice: String,
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
     pub(crate) revision: Option<u64>,
@@ -65,7 +65,10 @@ pub(crate) fn judge(record: &CameraRecord, store: &Store, weights: &Path) -> Res
         let stretch = starts[place]..starts.get(place + 1).copied().unwrap_or(end).max(starts[place]);
         rows.push(Row {
             camera: record.name.clone(),
-            slice: place,
+            slice: match (place as u64 + 1).checked_sub(record.warm_up_rounds) {
+                None | Some(0) => "warm-up".into(),
+                Some(slice) => slice.to_string(),
+            },
             outcome: evaluation.outcome,
             reason: evaluation.reason.clone(),
             revision: evaluation.revision,
@@ -105,7 +108,7 @@ fn outcome(row: &Row) -> &'static str {
 
 pub(crate) fn print_table(rows: &[Row], held_out: &[HeldOut], records: &[CameraRecord]) {
     println!(
-        "\n{:7}{:>6}{:>10}{:>9}{:>11}{:>8}{:>8} |{:>22} |{:>22} |{:>22}",
+        "\n{:7}{:>9}{:>10}{:>9}{:>11}{:>8}{:>8} |{:>22} |{:>22} |{:>22}",
         "camera",
         "slice",
         "outcome",
@@ -122,11 +125,10 @@ pub(crate) fn print_table(rows: &[Row], held_out: &[HeldOut], records: &[CameraR
         format!("{fnr:>8}{fpr:>7}{ebi:>7}")
     };
     for row in rows {
-        let slice = if row.slice == 0 { "warm".into() } else { row.slice.to_string() };
         println!(
-            "{:7}{:>6}{:>10}{:>9}{:>11}{:>8}{:>8} |{} |{} |{}",
+            "{:7}{:>9}{:>10}{:>9}{:>11}{:>8}{:>8} |{} |{} |{}",
             row.camera,
-            slice,
+            row.slice,
             outcome(row),
             row.revision.map_or_else(|| "-".into(), |revision| revision.to_string()),
             row.threshold.map_or_else(|| "-".into(), |threshold| format!("{threshold:.3}")),
@@ -184,8 +186,7 @@ fn plot(camera: &str, rows: &[&Row]) -> String {
         let _ = write!(svg, "<polyline points=\"{}\" class=\"{class}\"/>", points.join(" "));
     }
     for (place, row) in rows.iter().enumerate() {
-        let name = if row.slice == 0 { "warm-up".into() } else { row.slice.to_string() };
-        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\">{name}</text>", x(place) - 4.0, height - 8.0);
+        let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\">{}</text>", x(place) - 4.0, height - 8.0, row.slice);
     }
     svg + "</svg>"
 }

@@ -46,13 +46,12 @@ impl Session {
         self.ask(method, path, Some(body)).map(|(_, answer)| answer)
     }
 
-    /// Gives a verdict.
+    /// Gives a verdict: `anomalous`, `normal` or `unsure`.
     ///
     /// # Errors
     /// As [`Session::get`].
-    pub fn verdict(&mut self, item: i64, is_anomalous: bool, strategy: &str) -> Result<(), String> {
+    pub fn verdict(&mut self, item: i64, verdict: &str, strategy: &str) -> Result<(), String> {
         self.requests += 1;
-        let verdict = if is_anomalous { "anomalous" } else { "normal" };
         let request = format!("{}-{item}-{}", self.name, self.requests);
         let body = json!({ "verdict": verdict, "seconds": 1.0, "strategy": strategy, "request": request });
         self.send("PUT", &format!("/api/items/{item}/verdict"), &body).map(drop)

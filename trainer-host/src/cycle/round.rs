@@ -21,6 +21,8 @@ use alfred_synth::random::Random;
 use std::fs;
 use std::path::Path;
 
+/// Share of what is judged in warm-up that joins the validation set; the rest waits for training.
+const WARM_UP_SHARE: f64 = 0.6;
 /// Name of the EER threshold's policy in the database.
 pub const POLICY_EER: &str = "eer";
 /// Name of a threshold that a person set.
@@ -166,7 +168,7 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let mut validation = Validation::read(store, camera, &mut starts, frames)?;
     let stretches = stretches(store, &bounded(items, &mut random), &mut starts, frames);
     let strata = Strata::of(&stretches);
-    let share = if state.phase == Phase::WarmUp { 1.0 } else { tools.settings.validation_share };
+    let share = if state.phase == Phase::WarmUp { WARM_UP_SHARE } else { tools.settings.validation_share };
     let members = joining(&stretches, share, &mut random).into_iter().map(|(_, member)| member).collect();
     validation.grow(members, number);
     let slice = Slice::cut(stretches, &now.in_force, &mut now.path)?;
@@ -174,8 +176,8 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let methodology = tools.settings.methodology(camera);
     let outcome = decide(store, camera, tools, methodology, &mut now, &slice, &validation, state.phase, &mut random)?;
     let next = CycleState {
-        // Warm-up ends with the first threshold that the camera's own validation set carries.
-        phase: if outcome.chosen.choice.is_ok() { Phase::ActiveLearning } else { state.phase },
+        // Warm-up ends with the validation set: what its weights lack, training may bring.
+        phase: if validation.is_complete(tools.settings.events_per_class_min) { Phase::ActiveLearning } else { state.phase },
         slice: number,
         item_last,
         labels_seen: labels,
@@ -345,7 +347,12 @@ fn settle(
         revision,
         at_ms: now_ms,
         outcome,
-        reason: format!("{told} ({}; {notes}{missed}; slice {} closed by {why})", chosen.what, next.slice),
+        reason: format!(
+            "{told} ({}{}{notes}{missed}; slice {} closed by {why})",
+            chosen.what,
+            if notes.is_empty() { "" } else { "; " },
+            next.slice
+        ),
         policy: POLICY_EER.to_owned(),
         threshold: choice.map(|_| f64::from(chosen.pair.threshold)),
         eer: eer.map(|eer| eer.rate),
