@@ -16,7 +16,7 @@ use alfred_bundle::signature::SecretKey;
 use alfred_store::Store;
 use alfred_store::cycle::{CycleState, Phase};
 use alfred_store::device::Device;
-use alfred_store::evaluation::{Evaluation, Outcome};
+use alfred_store::evaluation::{Evaluation, Outcome, ValidationScore};
 use alfred_synth::random::Random;
 use std::fs;
 use std::path::Path;
@@ -201,6 +201,8 @@ struct Decided {
     verdict: Result<String, String>,
     source_ebi: Option<f64>,
     notes: String,
+    /// The validation set under the pair in force.
+    in_force_scores: Vec<ValidationScore>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "one round's parts, named at the only call")]
@@ -265,7 +267,7 @@ fn decide(
             }
         }
     };
-    Ok(Decided { chosen: best, verdict, source_ebi, notes })
+    Ok(Decided { chosen: best, verdict, source_ebi, notes, in_force_scores: in_force.scores })
 }
 
 /// The newer candidate, unless the validation set speaks against it.
@@ -303,7 +305,7 @@ fn settle(
     (next, labels, why, strata): (&CycleState, u64, &str, &Strata),
     now_ms: i64,
 ) -> Result<Evaluation, HostError> {
-    let Decided { chosen, verdict, source_ebi, notes } = decided;
+    let Decided { chosen, verdict, source_ebi, notes, in_force_scores } = decided;
     let hash = validation.hash();
     let eer = chosen.judged.eer(tools.settings.seed);
     let revision = match verdict {
@@ -374,8 +376,7 @@ fn settle(
         labels_used: labels,
     };
     evaluation.id = store.add_evaluation(&evaluation, WHO).map_err(store_fault)?;
-    let in_force = judge_scores(tools, now, validation)?;
-    store.set_validation_scores(camera, now.confirmed, &in_force).map_err(store_fault)?;
+    store.set_validation_scores(camera, now.confirmed, in_force_scores).map_err(store_fault)?;
     if let Some(revision) = revision {
         store.set_validation_scores(camera, revision, &chosen.judged.scores).map_err(store_fault)?;
         if outcome == Outcome::Promoted {
@@ -383,9 +384,4 @@ fn settle(
         }
     }
     Ok(evaluation)
-}
-
-fn judge_scores(tools: &Tools, now: &Camera, validation: &Validation) -> Result<Vec<alfred_store::evaluation::ValidationScore>, HostError> {
-    let mut path = DataPath::new(tools.source.window_frames(), tools.source.scale)?;
-    Ok(judge(&validation.members(), &now.in_force, &mut path)?.scores)
 }
