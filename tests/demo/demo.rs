@@ -35,7 +35,7 @@ const SLICES: u64 = 3;
 /// Verdicts that close a slice.
 const LABELS_PER_SLICE: u64 = 180;
 /// When learning ends, whatever was reached.
-const LEARNING_MAX: Duration = Duration::from_secs(125);
+const LEARNING_MAX: Duration = Duration::from_secs(140);
 /// How long the last records may take to the host.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Arguments, String> {
     const USAGE: &str = "cargo demo [--seed N] [--seconds S] [--keep]";
-    let mut parsed = Arguments { seconds: 20.0, seed: 1, keep: false };
+    let mut parsed = Arguments { seconds: 15.0, seed: 1, keep: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--keep" {
