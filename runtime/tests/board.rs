@@ -310,7 +310,7 @@ fn real_time_wishes_are_granted_or_counted_and_the_process_runs() {
             fields.map(|rest| rest.split(' ').skip(37).take(2).map(|field| field.parse::<u32>().expect("a number")).collect::<Vec<_>>());
         found.collect::<Vec<_>>()
     };
-    let threads = ["scoring", "ingest", "output"].map(|name| policy(name));
+    let threads = ["scoring", "ingest", "output"].map(policy);
     drop(stdin);
     let rest: Vec<String> = stdout.map(|line| line.expect("text")).collect();
     assert!(child.wait().expect("ends").success());
