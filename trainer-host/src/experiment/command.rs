@@ -4,7 +4,7 @@ use crate::dataset::camera::camera_names;
 use crate::error::HostError;
 use crate::experiment::schedule::{self, model_name};
 use crate::experiment::settings::{STRIDE, Settings, training_recipe};
-use crate::experiment::{answers, cells, figures, html, tables};
+use crate::experiment::{answers, cells, figures, head_tables, html, tables};
 use crate::phase::methodology::{METHODOLOGIES, Methodology, by_name};
 use crate::train::architecture::Architecture;
 use crate::train::checkpoint::replace;
@@ -62,6 +62,7 @@ pub fn run(arguments: &ExperimentArguments) -> Result<(), HostError> {
     let results = schedule::run(&settings)?;
     let out = &settings.out;
     cells::write(&out.join("cells.csv"), &results.cells)?;
+    head_tables::write_unseen(&out.join("unseen_cells.csv"), &results)?;
     let text = format!("{}\n{}", answers::markdown(&settings, &results), tables::markdown(&settings, &results));
     replace(&out.join("tables.md"), text.as_bytes())?;
     tables::write_csv(out, &settings, &results)?;
