@@ -63,14 +63,15 @@ impl Store {
         Ok(stored)
     }
 
-    /// Forgets the poses of samples and events that came before a moment and that nobody judged; their ids stay, so that a late repetition
+    /// Forgets the poses of samples and events that came before a moment, that nobody judged and that no validation set holds; their ids stay, so that a late repetition
     /// is still known. Returns how many records were emptied.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn forget_unjudged(&mut self, before_ms: i64) -> Result<u64, StoreError> {
         let transaction = self.write()?;
-        let unjudged = "received_ms < ?1 AND NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id)";
+        let unjudged = "received_ms < ?1 AND NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id)
+            AND NOT EXISTS (SELECT 1 FROM validation_items WHERE validation_items.item = items.id AND left_ms IS NULL)";
         let emptied = transaction.execute(
             &format!(
                 "UPDATE records SET body = x'' WHERE length(body) > 0 AND id IN

@@ -75,7 +75,7 @@ pub fn sample(person: u32, score: f32) -> Vec<u8> {
     let poses: Vec<SegmentPose> = (50..74).map(|frame| pose(frame, person)).collect();
     let mut buffer = vec![0; 20_000];
     let (poses, _) = Poses::write(poses.iter(), Detail::Sample, &mut buffer);
-    record(Content::Sample(SampleRecord { person, score, poses }))
+    record(Content::Sample(SampleRecord { person, score, stands_for: 100, poses }))
 }
 
 /// Hands one record over.
