@@ -67,6 +67,7 @@ fn arguments(data: &Path, out: PathBuf, jobs: usize, slices: usize) -> Experimen
         stride: 6,
         seeds: 1,
         out,
+        source_weights: None,
         jobs: Some(jobs),
         annotator_errors: 0.0,
         json: true,

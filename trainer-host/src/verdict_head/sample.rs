@@ -60,7 +60,7 @@ impl Default for HeadRecipe {
             verdict_floor: -6.0,
             verdict_share: 1.0,
             distance_share: 0.5,
-            density_share: 1.0,
+            density_share: 1.5,
             anomalous_groups_min: 3,
             normal_windows_min: 200,
             folds: 3,
