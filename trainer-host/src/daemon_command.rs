@@ -3,6 +3,7 @@
 use crate::cycle::command::HostSettings;
 use crate::cycle::schedule::Scheduler;
 use crate::error::HostError;
+use crate::expert::HostExpert;
 use alfred_link::enrol::{Enrolment, enrol};
 use alfred_server::serve::Server;
 use alfred_server::user;
@@ -11,6 +12,7 @@ use alfred_store::user::Role;
 use alfred_wire::name::Name;
 use nix::sys::signal::{SigSet, Signal};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,13 +106,14 @@ pub enum RoleName {
 pub fn serve(arguments: &ServeArguments) -> Result<(), HostError> {
     let path = &arguments.config;
     let HostSettings { server: config, cycle } = HostSettings::read(path)?;
+    let expert = HostExpert::new(cycle.as_ref().map(|cycle| cycle.source_weights.as_path()))?;
     let scheduler = cycle.map(|cycle| Scheduler::new(cycle, &config.database, path)).transpose()?;
     // Blocked before the first thread starts, so that none of them takes the signal.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block().map_err(|error| HostError::argument("signals", error))?;
-    let server = Server::bind(&config).map_err(|error| HostError::argument("serve", error))?;
+    let server = Server::bind(&config).map_err(|error| HostError::argument("serve", error))?.with_expert(Arc::new(expert));
     let http = server.http_address().map_err(|error| HostError::argument("serve", error))?;
     println!("review page and API: http://{http}/");
     match server.device_address() {

@@ -35,6 +35,8 @@ pub mod cycle;
 
 pub mod bundle_command;
 
+pub mod expert;
+
 pub mod daemon_command;
 
 #[cfg(test)]

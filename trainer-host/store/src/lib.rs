@@ -21,13 +21,25 @@ pub mod record;
 
 pub mod item;
 
+pub mod likeness;
+
 pub mod queue;
+
+pub mod policy;
+
+pub mod snooze;
 
 pub mod playback;
 
 pub mod label;
 
 pub mod agreement;
+
+pub mod conflict;
+
+pub mod meter;
+
+pub mod stream;
 
 pub mod exchange;
 

@@ -6,9 +6,11 @@
 use crate::deployment::{Source, apply};
 use crate::device::camera_of;
 use crate::error::StoreError;
+use crate::likeness;
 use crate::store::{Store, signed};
 use alfred_wire::link::RecordId;
 use alfred_wire::output::{EventMessage, Kind};
+use alfred_wire::pose_codec::Detail;
 use alfred_wire::record::{Content, Priority, Record, SampleRecord, SegmentRecord};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -79,7 +81,9 @@ impl Store {
             ),
             [before_ms],
         )?;
-        transaction.execute(&format!("DELETE FROM segments WHERE item IN (SELECT id FROM items WHERE {unjudged})"), [before_ms])?;
+        for table in ["segments", "likenesses", "skips"] {
+            transaction.execute(&format!("DELETE FROM {table} WHERE item IN (SELECT id FROM items WHERE {unjudged})"), [before_ms])?;
+        }
         transaction.execute(&format!("DELETE FROM items WHERE {unjudged}"), [before_ms])?;
         transaction.commit()?;
         Ok(emptied as u64)
@@ -187,7 +191,8 @@ impl Place<'_> {
             threshold: Some(event.threshold),
             has_ended: !matches!(event.kind, Kind::New | Kind::Update),
         };
-        self.item(record, &item).map(drop)
+        let item = self.item(record, &item)?;
+        likeness::announced(self.connection, item, event)
     }
 
     /// A segment may come before its event's message: the item is made then, with the threshold as the least that its score can be.
@@ -211,7 +216,8 @@ impl Place<'_> {
                 self.item(record, &item)?
             }
         };
-        self.part(item, header.part)
+        self.part(item, header.part)?;
+        likeness::seen(self.connection, item, header.person, segment.poses, Detail::Full)
     }
 
     fn sample(&self, record: &Record<'_>, sample: &SampleRecord<'_>) -> Result<(), StoreError> {
@@ -226,7 +232,8 @@ impl Place<'_> {
             has_ended: true,
         };
         let item = self.item(record, &item)?;
-        self.part(item, 0)
+        self.part(item, 0)?;
+        likeness::seen(self.connection, item, sample.person, sample.poses, Detail::Sample)
     }
 
     fn part(&self, item: i64, part: u16) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@
 pub(crate) const APPLICATION_ID: i64 = 0x414C_4644;
 
 /// Steps from an empty file to the newest schema; step n leads to version n + 1. Steps are only appended.
-pub(crate) const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+pub(crate) const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE cameras (
@@ -284,4 +284,69 @@ CREATE TABLE validation_items (
     left_ms INTEGER,
     PRIMARY KEY (camera, item)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What the review page needs beyond verdicts: what events are like, skips, snooze rules, queue policies, verdicts about several items.
+const VERSION_3: &str = "
+-- What an item is like; known once its messages and poses have come.
+CREATE TABLE likenesses (
+    item INTEGER PRIMARY KEY REFERENCES items (id),
+    -- The first item of the same incident; itself when it stands alone.
+    incident INTEGER NOT NULL,
+    peak_frame INTEGER,
+    mean_score REAL,
+    anomalous_frames INTEGER,
+    -- Mean place and height of the person in pixels.
+    x REAL,
+    y REAL,
+    height REAL,
+    -- Pose and movement: f32, little-endian.
+    feature BLOB
+) STRICT;
+CREATE INDEX likenesses_by_incident ON likenesses (incident);
+
+-- Items that a reviewer does not want to see for a while.
+CREATE TABLE skips (
+    item INTEGER NOT NULL REFERENCES items (id),
+    reviewer TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (item, reviewer)
+) STRICT;
+
+-- Recurring false alarms that are not asked about for a while: visible, made by somebody, ending.
+CREATE TABLE snoozes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    item INTEGER NOT NULL,
+    x REAL NOT NULL,
+    y REAL NOT NULL,
+    radius_px REAL NOT NULL,
+    score_max REAL NOT NULL,
+    reason TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    ended_by TEXT,
+    ended_ms INTEGER
+) STRICT;
+
+CREATE TABLE queue_policies (
+    camera TEXT PRIMARY KEY REFERENCES cameras (name),
+    strategy TEXT NOT NULL,
+    labels_per_day INTEGER,
+    audit_share REAL NOT NULL,
+    repeat_share REAL NOT NULL,
+    groups_similar INTEGER NOT NULL
+) STRICT;
+
+-- The line whose verdict was given to this item too; NULL: it was judged by itself.
+ALTER TABLE labels ADD COLUMN follows INTEGER REFERENCES labels (id);
+CREATE INDEX labels_by_follows ON labels (follows) WHERE follows IS NOT NULL;
+CREATE INDEX labels_by_time ON labels (made_ms);
+CREATE INDEX items_by_event ON items (device, boot, kind, first_frame);
+
+-- Items about which as many reviewers say anomalous as normal.
+CREATE VIEW conflicts AS
+    SELECT item, sum(verdict = 'anomalous') AS anomalous, sum(verdict = 'normal') AS normal, sum(verdict = 'unsure') AS unsure
+    FROM current GROUP BY item HAVING anomalous > 0 AND anomalous = normal;
 ";

@@ -116,7 +116,7 @@ fn items_are_judged_by_the_majority_and_slices_go_on_where_they_ended() {
     take(&mut store, 3, 1, &sample(9, 0.1));
     let say = |store: &mut Store, reviewer: &str, item, verdict| {
         let request = format!("{reviewer} {item} {verdict:?}");
-        let label = NewLabel { item, reviewer, verdict, seconds: 1.0, strategy: Strategy::Newest, request: &request };
+        let label = NewLabel { item, reviewer, verdict, seconds: 1.0, strategy: Strategy::Newest, request: &request, with_similar: false };
         store.label(&label, NOW).expect("said");
     };
     say(&mut store, "ann", events[0], Verdict::Normal);

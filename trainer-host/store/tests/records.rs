@@ -21,6 +21,9 @@ const ALL: QueueFilter = QueueFilter {
     strategy: Strategy::Oldest,
     seed: 0,
     second_opinions: false,
+    is_grouped: false,
+    is_snoozed: false,
+    now_ms: 0,
     items_max: 100,
 };
 
@@ -144,6 +147,7 @@ fn what_nobody_judged_is_forgotten_but_its_ids_are_not() {
         seconds: 1.0,
         strategy: Strategy::Newest,
         request: "r1",
+        with_similar: false,
     };
     store.label(&label, NOW).expect("said");
     assert_eq!(store.forget_unjudged(NOW + 1_000_000).expect("forgets"), 1);
