@@ -7,7 +7,8 @@ use alfred_core::pipeline::Sink;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use alfred_core::units::AnomalyScore;
 use alfred_core::verdict_head::{
-    FEATURE_KINDS, Features, HEAD_BYTES, HEAD_DIRECTIONS, HEAD_FEATURES, HeadFault, HeadParts, HeadedScorer, QUANTITIES, VerdictHead, features,
+    FEATURE_KINDS, Features, HEAD_BYTES, HEAD_DIRECTIONS, HEAD_FEATURES, HeadFault, HeadParts, HeadedScorer, QUANTITIES, VerdictHead,
+    features,
 };
 use common::{FixedScorer, Kept, Memory, WINDOW, config, frame, person};
 use proptest::prelude::*;

@@ -221,11 +221,8 @@ fn head_aims(settings: &Settings, results: &Results, model: &str) -> Vec<String>
             list(&summary.worse)
         ));
     }
-    let steps: Vec<f64> = results
-        .of(model, "al_light", None)
-        .flat_map(|cell| &cell.steps)
-        .filter_map(|step| saving(step.labels, step.labels_full))
-        .collect();
+    let steps: Vec<f64> =
+        results.of(model, "al_light", None).flat_map(|cell| &cell.steps).filter_map(|step| saving(step.labels, step.labels_full)).collect();
     if let Some(least) = steps.iter().copied().min_by(f64::total_cmp) {
         let at_paper = steps.iter().filter(|saved| **saved >= PAPER_SAVING).count();
         lines.push(format!(

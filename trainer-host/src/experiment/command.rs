@@ -51,6 +51,9 @@ pub struct ExperimentArguments {
     /// Share of wrong answers of the simulated annotator, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub annotator_errors: f64,
+    /// Stop at the first clip that cannot be read, instead of naming it and leaving it out.
+    #[arg(long)]
+    pub strict: bool,
     /// End with one line of JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -109,6 +112,7 @@ fn settings(arguments: &ExperimentArguments) -> Result<Settings, HostError> {
         stride: arguments.stride,
         seeds: arguments.seeds,
         source_weights: arguments.source_weights.clone(),
+        strict: arguments.strict,
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         annotator_error_share: arguments.annotator_errors,
     })

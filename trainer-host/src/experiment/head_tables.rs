@@ -66,10 +66,13 @@ pub struct UnseenSummary {
 /// The summary of some cells; `None` of nothing.
 #[must_use]
 pub fn unseen_summary(cells: &[UnseenCell]) -> Option<UnseenSummary> {
+    if cells.is_empty() {
+        return None;
+    }
     let gains: Vec<f64> = cells.iter().map(|cell| cell.unseen - cell.density).collect();
     let of = |pick: &mut dyn FnMut(usize) -> usize| (0..gains.len()).map(|place| gains[pick(place)]).sum::<f64>() / gains.len() as f64;
     let mut random = Random::new(SEED);
-    let mut drawn: Vec<f64> = (0..RESAMPLES).filter(|_| !gains.is_empty()).map(|_| of(&mut |_| random.below(gains.len()))).collect();
+    let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| of(&mut |_| random.below(gains.len()))).collect();
     drawn.sort_unstable_by(f64::total_cmp);
     let mut classes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     cells.iter().zip(&gains).for_each(|(cell, gain)| classes.entry(&cell.class).or_default().push(*gain));
@@ -115,7 +118,8 @@ fn unseen(settings: &Settings, results: &Results) -> Table {
     }
     Table {
         name: "unseen_classes",
-        title: "Classes left out of the verdicts: AUC-ROC of density score / head without the class / head with it, validation windows, %".into(),
+        title: "Classes left out of the verdicts: AUC-ROC of density score / head without the class / head with it, validation windows, %"
+            .into(),
         head: ["model, class".to_owned()].into_iter().chain(settings.cameras.iter().cloned()).chain(["mean".into()]).collect(),
         rows,
     }

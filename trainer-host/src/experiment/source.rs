@@ -2,6 +2,7 @@
 
 use crate::dataset::camera::{Part, read_source_test};
 use crate::dataset::layout::{Split, clips, read_events};
+use crate::dataset::sound::sound_clips;
 use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
 use crate::experiment::settings::{Settings, training_recipe};
@@ -73,9 +74,9 @@ impl SourceData {
     pub fn read(settings: &Settings, model: Architecture) -> Result<Self, HostError> {
         let cutting = cutting(model, settings.stride)?;
         let events = read_events(&settings.data)?;
-        let files = clips(&settings.data, Split::Train)?;
+        let files = sound_clips(clips(&settings.data, Split::Train)?, settings.strict)?.clips;
         let (train, _) = read_clips(&files, events.as_ref(), &cutting.policy, &PixelScale::SQUARE)?;
-        Ok(Self { train, test: read_source_test(&settings.data, &cutting, &PixelScale::SQUARE)? })
+        Ok(Self { train, test: read_source_test(&settings.data, &cutting, &PixelScale::SQUARE, settings.strict)? })
     }
 }
 

@@ -217,7 +217,9 @@ fn held_out(settings: &Settings, results: &Results) -> Table {
     };
     Table {
         name: "held_out_ebi",
-        title: "Held-out EBI after the last slice (threshold from half of the validation videos, rates on the other half), %".into(),
+        title: "Held-out EBI after the last slice (threshold from half of the validation videos, rates on the other half; gated: on the half that its \
+                gate has not seen, other clips than the other rows), %"
+            .into(),
         head: head("model, methodology", settings.cameras.iter().cloned().chain(["mean".into()])),
         rows: rows(settings, results, columns),
     }

@@ -153,7 +153,10 @@ impl Body {
     /// Width and height of the box around all joints.
     fn size(&self) -> (f64, f64) {
         let extent = |axis: usize| {
-            let ends = self.joints.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), joint| (low.min(joint[axis]), high.max(joint[axis])));
+            let ends = self
+                .joints
+                .iter()
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), joint| (low.min(joint[axis]), high.max(joint[axis])));
             ends.1 - ends.0
         };
         (extent(0), extent(1))

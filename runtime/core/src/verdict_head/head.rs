@@ -134,7 +134,8 @@ impl VerdictHead {
             scalars.inverse_scales[kind] = quantise(values, whole_max, |place, whole| inverse[place] = (whole as i16).max(1));
         }
         let weights = &mut head.weights;
-        scalars.weight_scale = quantise(parts.verdict_weights.iter().copied(), f32::from(i8::MAX), |place, whole| weights[place] = whole as i8);
+        scalars.weight_scale =
+            quantise(parts.verdict_weights.iter().copied(), f32::from(i8::MAX), |place, whole| weights[place] = whole as i8);
         for (index, direction) in parts.directions.iter().enumerate() {
             let stored = &mut head.directions;
             let values = direction.iter().copied();
