@@ -37,7 +37,7 @@ impl Chain<'_> {
         let density = self.density(trainer, &part.windows);
         let scores = head.apply(&self.looks.validation_features, &density);
         let clip: Vec<u32> = (0..part.windows.len() as u32).map(|window| part.windows.origin(window).clip).collect();
-        let seen = if self.recipe().gated { held_out::gate_half(part.clips.len()) } else { vec![true; part.clips.len()] };
+        let seen = self.seen_clips(&clip);
         let is_seen = |window: u32| seen.get(clip[window as usize] as usize) == Some(&true);
         let known: Vec<u32> = (0..part.windows.len() as u32).filter(|&window| is_seen(window)).collect();
         let truth: Vec<bool> = known.iter().map(|&window| part.is_anomalous[window as usize]).collect();
@@ -61,6 +61,17 @@ impl Chain<'_> {
         let validation_by_clip =
             decisions(part, &scores, threshold).into_iter().zip(&seen).filter(|(_, seen)| **seen).map(|(clip, _)| clip).collect();
         Ok(Judgement { threshold, auc_roc: auc_roc(&ranked), auc_pr: auc_pr(&ranked), held_out_by_clip, validation_by_clip })
+    }
+
+    /// Validation clips that threshold and gate may look at: all, or half of them. Where that half holds one class only it sets no threshold: a
+    /// gated chain then sees all clips, and nothing is left to report it on.
+    fn seen_clips(&self, clip: &[u32]) -> Vec<bool> {
+        let part = &self.camera.validation;
+        let half = held_out::gate_half(part.clips.len());
+        let holds = |class: bool| {
+            part.is_anomalous.iter().zip(clip).any(|(truth, clip)| *truth == class && half.get(*clip as usize) == Some(&true))
+        };
+        if self.recipe().gated && holds(false) && holds(true) { half } else { vec![true; part.clips.len()] }
     }
 }
 
