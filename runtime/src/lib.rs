@@ -16,10 +16,14 @@ pub mod tables;
 
 pub mod config;
 
+pub mod board_side;
+
 pub mod memory_map;
 
 pub mod live;
 
 pub mod self_test;
+
+pub mod bench;
 
 pub mod cli;
