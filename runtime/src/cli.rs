@@ -4,12 +4,13 @@ use crate::config::{BundleConfig, Config, LaneName, ScaleName, Source};
 use crate::error::Error;
 use crate::live::line_source::LineSource;
 use crate::live::link::{self, Inbox, LinkFeed, LinkSettings, NoSlots};
+use crate::live::sampling::Sampling;
 use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
 use crate::live::update::{UpdateSettings, Updates};
 use crate::live::{self, Deciding, LiveSettings};
 use crate::memory_map::MemoryMap;
-use crate::model_file::{self, LoadedModel};
+use crate::model_file::{self, Budget, LoadedModel};
 use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
@@ -22,13 +23,13 @@ use alfred_core::units::Threshold;
 use alfred_link::config::LinkConfig;
 use alfred_link::handle::LinkHandle;
 use alfred_models::stg_nf::scorer::Lane;
-use alfred_models::tract_engine::Budget;
 use alfred_wire::name::Name;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -290,6 +291,11 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         writes_segments: config.output.segments,
         stats_period_s: config.output.stats_period_s,
         scoring_stack_bytes: model.stack_bytes(),
+        sampling: config.link.as_ref().map(|_| Sampling {
+            rules: config.samples.rules(),
+            seed: RandomState::new().build_hasher().finish(),
+            bytes_per_hour: Arc::new(config.samples.bytes_per_hour.into()),
+        }),
     };
     let factory = Decider { scorer: model.into_scorer(), rule: settings.pipeline.decision, revision: 0 };
     let deciding = match &config.bundle {
@@ -325,9 +331,18 @@ fn linked(
     let threshold = deciding.live.rule.map_or(f32::INFINITY, |rule| rule.threshold().value());
     let confirmed_revision = deciding.reserve.as_ref().unwrap_or(&deciding.live).revision;
     let (fingerprint, running_revision) = (fingerprint(&settings.pipeline), deciding.live.revision);
-    let link = LinkSettings { config: link, camera: &config.camera, fingerprint, threshold, confirmed_revision, running_revision };
-    match &config.bundle {
-        Some(bundle) => link::start(&link, clock, Inbox::new(bundle.inbox.clone())),
+    let sample_bytes_per_hour = settings.sampling.as_ref().map(|sampling| Arc::clone(&sampling.bytes_per_hour));
+    let link = LinkSettings {
+        config: link,
+        camera: &config.camera,
+        fingerprint,
+        threshold,
+        confirmed_revision,
+        running_revision,
+        sample_bytes_per_hour,
+    };
+    match config.bundle.as_ref().zip(deciding.updates.as_ref()) {
+        Some((bundle, updates)) => link::start(&link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal())),
         None => link::start(&link, clock, NoSlots),
     }
 }

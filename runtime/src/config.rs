@@ -14,6 +14,7 @@ use alfred_core::track_window::WindowPolicy;
 use alfred_core::units::Threshold;
 use alfred_link::config::LinkConfig;
 use alfred_wire::name::Name;
+use alfred_wire::sampler::{BACK_FRAMES_MAX, SampleRules};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,9 @@ pub struct Config {
     /// The host, if there is one: `alfred-host enroll` writes this section. Left out: nothing leaves but the output.
     #[serde(default)]
     pub link: Option<LinkConfig>,
+    /// What the host gets of normal people, to train on; needs `[link]`.
+    #[serde(default)]
+    pub samples: SampleConfig,
     /// Whether and how weights are updated while it runs; left out: they are not.
     #[serde(default)]
     pub bundle: Option<BundleConfig>,
@@ -304,6 +308,34 @@ impl Default for MemoryConfig {
     }
 }
 
+/// `[samples]`: stretches of people below the threshold, chosen evenly and thinly: the host's training stream. Positions keep to 1/8 pixel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// Bytes per hour, over no hour more; 0: none. The host may change it while the process runs.
+    pub bytes_per_hour: u32,
+    /// How far below the threshold the score of a sample's window must lie, at least 0.
+    pub margin: f32,
+    /// Frames before its window that a sample holds, 0 to 64: with as many as smoothing looks back and ahead, the host can compute the
+    /// smoothed score that the device decides by.
+    pub back_frames: u32,
+}
+
+impl Default for SampleConfig {
+    /// About 400 samples an hour.
+    fn default() -> Self {
+        Self { bytes_per_hour: 1 << 20, margin: 0.0, back_frames: (LIVE_BACK_FRAMES + LIVE_AHEAD_FRAMES + 2) as u32 }
+    }
+}
+
+impl SampleConfig {
+    /// The rules of the choice.
+    #[must_use]
+    pub const fn rules(&self) -> SampleRules {
+        SampleRules { bytes_per_hour: self.bytes_per_hour, margin: self.margin, back_frames: self.back_frames }
+    }
+}
+
 /// `[bundle]`: signed updates of weights and threshold. Relative paths start at the configuration file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -461,6 +493,9 @@ impl Config {
         if let Some(bundle) = &config.bundle {
             bundle.check()?;
             Name::new(&config.camera).map_err(|error| format!("camera: {error}"))?;
+        }
+        if !(config.samples.margin.is_finite() && config.samples.margin >= 0.0) || config.samples.back_frames > BACK_FRAMES_MAX {
+            return Err(format!("samples: margin must be finite and at least 0, back_frames must lie from 0 to {BACK_FRAMES_MAX}"));
         }
         config.pipeline(24, PixelScale::SQUARE, None)?;
         Ok(config)

@@ -14,6 +14,9 @@ pub const SEGMENT_BUFFERS: usize = 3;
 /// Person-poses of one segment part; the flagged person's come first, the rest as room allows (counted in the message).
 pub const SEGMENT_BUFFER_POSES_MAX: usize = 768;
 
+/// Buffers of normal samples between scoring and output. Without a free one a sample is left out; the next one stands for its windows, too.
+pub const SAMPLE_BUFFERS: usize = 4;
+
 /// Bytes of the output's write buffer.
 pub const OUTPUT_BUFFER_BYTES: usize = 32_768;
 
@@ -39,6 +42,9 @@ pub const LINK_BUNDLE_BYTES_MAX: u32 = alfred_bundle::format::BUNDLE_BYTES_MAX a
 pub const LINK_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// See [`LINK_RETRY_FIRST`].
 pub const LINK_RETRY_LONGEST: Duration = Duration::from_secs(300);
+
+/// Thermal zones of the machine that a heartbeat looks at.
+pub const THERMAL_ZONES_MAX: usize = 64;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;

@@ -110,6 +110,7 @@ impl MemoryMap {
             block("journal's index and block", index),
             block("record buffers and queues", alfred_link::handle::QUEUE_BYTES + RECORD_POSES_BYTES_MAX),
             block("connection (messages, TLS, bundle)", CONNECTION_BYTES + LINK_BUNDLE_BYTES_MAX as usize),
+            block("buffers of normal samples", crate::live::sampling::POOL_BYTES),
             block("stacks of the journal's and link's threads", STACK_BYTES),
         ];
         self.total_bytes = blocks.iter().fold(self.total_bytes, |total, block| total.saturating_add(block.bytes));

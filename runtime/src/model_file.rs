@@ -2,21 +2,41 @@
 
 use crate::config::LaneName;
 use crate::error::Error;
-use crate::limits::{SCORING_STACK_BYTES, SCORING_STACK_ONNX_BYTES};
+use crate::limits::SCORING_STACK_BYTES;
+#[cfg(feature = "onnx")]
+use crate::limits::SCORING_STACK_ONNX_BYTES;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::Scorer;
 use alfred_core::units::Threshold;
 use alfred_models::ga_vae::scorer::{GaVaeScorer, HeapScorer};
+#[cfg(feature = "onnx")]
 use alfred_models::onnx_manifest::Declaration;
 use alfred_models::sparta::fold::FoldedSparta;
 use alfred_models::sparta::fold_tokens::FoldedTokens;
 use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::scorer::{Lane as WideLane, SpartaScorer};
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
-use alfred_models::tract_engine::{Budget, ModelSource, TractEngine};
+#[cfg(feature = "onnx")]
+use alfred_models::tract_engine::{ModelSource, TractEngine};
 use alfred_models::weights::{self, Weights};
 use std::path::Path;
 use std::sync::Arc;
+
+#[cfg(feature = "onnx")]
+pub use alfred_models::tract_engine::Budget;
+
+/// Memory for ONNX files; of no effect, since this build has no engine for them.
+#[cfg(not(feature = "onnx"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// A region of so many bytes.
+    Bounded {
+        /// `model.arena_bytes`.
+        bytes: usize,
+    },
+    /// The program's heap.
+    Unbounded,
+}
 
 /// What scores.
 pub enum Model {
@@ -29,6 +49,7 @@ pub enum Model {
     /// GA-VAE, native.
     GaVae(Box<HeapScorer>),
     /// An ONNX file in tract.
+    #[cfg(feature = "onnx")]
     Onnx(Box<TractEngine>),
 }
 
@@ -39,6 +60,7 @@ impl Model {
             Self::Sparta(scorer) => scorer.as_ref(),
             Self::SpartaTokens(scorer) => scorer.as_ref(),
             Self::GaVae(scorer) => scorer.as_ref(),
+            #[cfg(feature = "onnx")]
             Self::Onnx(engine) => engine.as_ref(),
         }
     }
@@ -76,6 +98,7 @@ impl LoadedModel {
             Model::Sparta(scorer) => scorer.as_mut(),
             Model::SpartaTokens(scorer) => scorer.as_mut(),
             Model::GaVae(scorer) => scorer.as_mut(),
+            #[cfg(feature = "onnx")]
             Model::Onnx(engine) => engine.as_mut(),
         }
     }
@@ -88,6 +111,7 @@ impl LoadedModel {
             Model::Sparta(scorer) => scorer,
             Model::SpartaTokens(scorer) => scorer,
             Model::GaVae(scorer) => scorer,
+            #[cfg(feature = "onnx")]
             Model::Onnx(mut engine) => {
                 // What tract keeps for this thread must not move to the other.
                 engine.quiesce();
@@ -104,6 +128,7 @@ impl LoadedModel {
             Model::Sparta(scorer) => (size_of_val(&**scorer) + size_of::<FoldedSparta>(), 0),
             Model::SpartaTokens(scorer) => (size_of_val(&**scorer) + size_of::<FoldedTokens>(), 0),
             Model::GaVae(scorer) => (size_of_val(&**scorer) + scorer.heap_bytes(), 0),
+            #[cfg(feature = "onnx")]
             Model::Onnx(engine) => (size_of_val(&**engine), engine.report().arena_bytes),
         }
     }
@@ -113,6 +138,7 @@ impl LoadedModel {
     pub const fn stack_bytes(&self) -> usize {
         match &self.model {
             Model::StgNf(_) | Model::Sparta(_) | Model::SpartaTokens(_) | Model::GaVae(_) => SCORING_STACK_BYTES,
+            #[cfg(feature = "onnx")]
             Model::Onnx(_) => SCORING_STACK_ONNX_BYTES,
         }
     }
@@ -169,6 +195,12 @@ fn load_native(path: &Path, lane: LaneName) -> Result<LoadedModel, Error> {
     Ok(LoadedModel { model, name, scale, threshold })
 }
 
+#[cfg(not(feature = "onnx"))]
+fn load_onnx(path: &Path, _: Budget) -> Result<LoadedModel, Error> {
+    Err(Error::file(path, "this build has no engine for ONNX files: give a .safetensors file, or build alfred-edge with its feature onnx"))
+}
+
+#[cfg(feature = "onnx")]
 fn load_onnx(path: &Path, budget: Budget) -> Result<LoadedModel, Error> {
     let engine =
         TractEngine::load(ModelSource::File(path), Declaration::default(), budget).map_err(|error| Error::Input(error.to_string()))?;

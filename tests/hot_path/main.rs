@@ -14,10 +14,12 @@ use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole}
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_runtime::config::Config;
 use alfred_runtime::limits::SCORING_STACK_BYTES;
+use alfred_runtime::live::sampling::Sampling;
 use alfred_runtime::live::socket_source::SocketSource;
 use alfred_runtime::live::{self, LiveSettings, WhenFull};
 use alfred_runtime::replay::HeapMemory;
 use alfred_wire::pose_message::{MESSAGE_BYTES_MAX, encode};
+use alfred_wire::sampler::SampleRules;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -177,6 +179,11 @@ fn a_hundred_thousand_frames_allocate_nothing() {
         writes_segments: true,
         stats_period_s: 1,
         scoring_stack_bytes: SCORING_STACK_BYTES,
+        sampling: Some(Sampling {
+            rules: SampleRules { bytes_per_hour: 1 << 30, margin: 0.0, back_frames: 40 },
+            seed: 1,
+            bytes_per_hour: Arc::new((1 << 30).into()),
+        }),
     };
     let path = std::env::temp_dir().join(format!("alfred-hot-path-{}.sock", std::process::id()));
     let source = SocketSource::listen(&path, &[]).expect("a socket");

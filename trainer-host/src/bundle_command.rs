@@ -168,7 +168,7 @@ fn read_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, HostError> {
     Ok(bytes)
 }
 
-fn read_key(path: &Path) -> Result<SecretKey, HostError> {
+pub(crate) fn read_key(path: &Path) -> Result<SecretKey, HostError> {
     let bytes = read_file(path, 200)?;
     let key = std::str::from_utf8(&bytes).ok().and_then(|text| key_from_hex(text.trim()));
     key.map(|bytes| SecretKey::from_bytes(&bytes)).ok_or_else(|| HostError::data(path, "no key", "give a file that `bundle keygen` wrote"))

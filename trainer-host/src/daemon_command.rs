@@ -1,28 +1,29 @@
 //! `alfred-host serve | enroll | user`: the daemon, and what it needs before it can be of use.
 
+use crate::cycle::command::HostSettings;
+use crate::cycle::schedule::Scheduler;
 use crate::error::HostError;
+use crate::expert::HostExpert;
 use alfred_link::enrol::{Enrolment, enrol};
-use alfred_server::config::ServerConfig;
 use alfred_server::serve::Server;
 use alfred_server::user;
 use alfred_store::Store;
 use alfred_store::user::Role;
 use alfred_wire::name::Name;
 use nix::sys::signal::{SigSet, Signal};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Largest configuration file, bytes.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Who does what the command line does, in the audit log.
 const WHO: &str = "command line";
 
 /// Arguments of `alfred-host serve`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServeArguments {
-    /// Settings, TOML: `database = "host.sqlite"` and, for devices, `devices = "0.0.0.0:7443"` and `credentials = "DIR"`.
+    /// Settings, TOML: `database = "host.sqlite"`; for devices, `devices = "0.0.0.0:7443"` and `credentials = "DIR"`; for retraining, `[cycle]`
+    /// with `source_weights` and `key`.
     #[arg(long)]
     pub config: PathBuf,
 }
@@ -104,19 +105,15 @@ pub enum RoleName {
 /// [`HostError`] names what keeps it from starting.
 pub fn serve(arguments: &ServeArguments) -> Result<(), HostError> {
     let path = &arguments.config;
-    let length = fs::metadata(path).map_err(HostError::file(path))?.len();
-    if length > CONFIG_BYTES_MAX {
-        return Err(HostError::data(path, format!("{length} bytes"), format!("settings have at most {CONFIG_BYTES_MAX}")));
-    }
-    let text = fs::read_to_string(path).map_err(HostError::file(path))?;
-    let config: ServerConfig =
-        toml::from_str(&text).map_err(|error| HostError::data(path, error.to_string().trim_end(), "see ServerConfig"))?;
+    let HostSettings { server: config, cycle } = HostSettings::read(path)?;
+    let expert = HostExpert::new(cycle.as_ref().map(|cycle| cycle.source_weights.as_path()))?;
+    let scheduler = cycle.map(|cycle| Scheduler::new(cycle, &config.database, path)).transpose()?;
     // Blocked before the first thread starts, so that none of them takes the signal.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block().map_err(|error| HostError::argument("signals", error))?;
-    let server = Server::bind(&config).map_err(|error| HostError::argument("serve", error))?;
+    let server = Server::bind(&config).map_err(|error| HostError::argument("serve", error))?.with_expert(Arc::new(expert));
     let http = server.http_address().map_err(|error| HostError::argument("serve", error))?;
     println!("review page and API: http://{http}/");
     match server.device_address() {
@@ -130,7 +127,11 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), HostError> {
             STOP.store(true, Ordering::Relaxed);
         }
     });
-    server.run(&STOP).map_err(|error| HostError::argument("serve", error))
+    let scheduler = scheduler.map(|scheduler| std::thread::spawn(move || scheduler.run(&STOP)));
+    let served = server.run(&STOP).map_err(|error| HostError::argument("serve", error));
+    STOP.store(true, Ordering::Relaxed);
+    let ended = scheduler.map_or(Ok(()), |scheduler| scheduler.join().map_err(|_| HostError::argument("cycle", "its thread panicked")));
+    served.and(ended)
 }
 
 /// Enrols a device: its folder of keys, and its place in the database.

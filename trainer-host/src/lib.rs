@@ -31,7 +31,11 @@ pub mod import;
 
 pub mod export;
 
+pub mod cycle;
+
 pub mod bundle_command;
+
+pub mod expert;
 
 pub mod daemon_command;
 

@@ -1,6 +1,7 @@
 //! alfred-host: makes data, trains, evaluates. Exit code 2: bad input; the reason is one line on stderr.
 
 use alfred_trainer_host::bundle_command::{self, BundleArguments};
+use alfred_trainer_host::cycle::command::{self as cycle_command, CycleArguments};
 use alfred_trainer_host::daemon_command::{self, EnrollArguments, ServeArguments, UserArguments};
 use alfred_trainer_host::error::HostError;
 use alfred_trainer_host::evaluate::{self, EvaluateArguments};
@@ -38,6 +39,8 @@ enum Command {
     Bundle(BundleArguments),
     /// Runs the daemon: takes what devices send, hands out bundles, serves the review API.
     Serve(ServeArguments),
+    /// Serves what people asked of a camera's retraining, and closes its slice; the daemon runs this by itself.
+    Cycle(CycleArguments),
     /// Makes a device's keys and certificates, and its place in the database.
     Enroll(EnrollArguments),
     /// Adds, renews or revokes reviewers.
@@ -64,6 +67,7 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Export(arguments) => export_command::run(arguments),
         Command::Bundle(arguments) => bundle_command::run(arguments),
         Command::Serve(arguments) => daemon_command::serve(arguments),
+        Command::Cycle(arguments) => cycle_command::run(arguments),
         Command::Enroll(arguments) => daemon_command::enroll(arguments),
         Command::User(arguments) => daemon_command::user(arguments),
     }

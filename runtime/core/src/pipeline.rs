@@ -126,11 +126,12 @@ pub struct FrameDecision {
 pub trait Sink {
     /// A window was scored.
     fn window(&mut self, _window: &WindowScore) {}
-    /// Whether the poses of this scored window are wanted, too ([`Sink::tracklet`]); asked once per window.
-    fn wants_tracklet(&mut self, _window: &WindowScore) -> bool {
-        false
+    /// Whether poses up to the end of this scored window are wanted, too ([`Sink::tracklet`]), and from which frame on; asked once per
+    /// window. The window's own begin at `window.first`; earlier ones show how its person came there.
+    fn wants_tracklet(&mut self, _window: &WindowScore) -> Option<FrameIndex> {
+        None
     }
-    /// The poses of a window that was wanted, among those of everybody else. Not called when some of them have been overwritten.
+    /// The poses that were wanted, among those of everybody else. Not called when some of them have been overwritten.
     fn tracklet(&mut self, _window: &WindowScore, _poses: &SegmentView<'_>) {}
     /// A frame was decided. Every frame number comes once, in order.
     fn frame(&mut self, _decision: &FrameDecision) {}
@@ -460,8 +461,8 @@ impl<'m> Pipeline<'m> {
             let span = pending.span;
             let scored = WindowScore { person, first: span.first, last: span.last, centre: span.centre, score };
             sink.window(&scored);
-            if sink.wants_tracklet(&scored) {
-                let part = SegmentPart { event: EventId(0), part: 0, is_last: true, person, from: span.first, to: span.last };
+            if let Some(from) = sink.wants_tracklet(&scored) {
+                let part = SegmentPart { event: EventId(0), part: 0, is_last: true, person, from, to: span.last };
                 let view = self.store.view(part, span.last);
                 if !view.is_incomplete {
                     sink.tracklet(&scored, &view);

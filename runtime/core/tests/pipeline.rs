@@ -281,9 +281,9 @@ struct Tracklets {
 }
 
 impl Sink for Tracklets {
-    fn wants_tracklet(&mut self, _: &WindowScore) -> bool {
+    fn wants_tracklet(&mut self, window: &WindowScore) -> Option<FrameIndex> {
         self.windows += 1;
-        self.windows.is_multiple_of(5)
+        self.windows.is_multiple_of(5).then_some(window.first)
     }
     fn tracklet(&mut self, window: &WindowScore, poses: &SegmentView<'_>) {
         self.kept.push((*window, poses.poses().map(|pose| (pose.frame.0, pose.person.0)).collect()));

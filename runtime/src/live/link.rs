@@ -4,8 +4,9 @@
 //! link's own threads allocate (TLS does, for each message): with a `[link]` section the health figure `allocations` counts them.
 
 use crate::error::Error;
-use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RETRY_FIRST, LINK_RETRY_LONGEST};
+use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RETRY_FIRST, LINK_RETRY_LONGEST, THERMAL_ZONES_MAX};
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::update::Withdrawal;
 use alfred_board::file_storage::FileStorage;
 use alfred_board::generic_linux::ProcessMemory;
 use alfred_board::hal::{Clock, Memory};
@@ -26,11 +27,11 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Who takes bundles and the host's settings. Called on the link's thread.
+/// Who takes bundles. Called on the link's thread.
 pub trait Desk: Send {
     /// Takes a bundle that came whole; what becomes of it is told as [`Item::Bundle`].
     ///
@@ -40,9 +41,6 @@ pub trait Desk: Send {
 
     /// The host takes a bundle back.
     fn withdraw(&mut self, revision: u64);
-
-    /// The host changes settings.
-    fn configure(&mut self, settings: &Configure);
 }
 
 /// A desk without slots: it refuses every bundle.
@@ -54,40 +52,43 @@ impl Desk for NoSlots {
         Err(ErrorCode::BundleNoKey)
     }
     fn withdraw(&mut self, _: u64) {}
-    fn configure(&mut self, _: &Configure) {}
 }
 
-/// Puts bundles into the update thread's inbox, whole or not at all. The host's withdrawals and settings are not carried out yet.
+/// Puts bundles into the update thread's inbox, whole or not at all, and hands it what the host takes back.
 #[derive(Clone, Debug)]
-pub struct Inbox(PathBuf);
+pub struct Inbox {
+    folder: PathBuf,
+    withdrawal: Withdrawal,
+}
 
 impl Inbox {
-    /// The folder in which bundles appear.
+    /// The folder in which bundles appear, and where withdrawals go.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
-        Self(folder)
+    pub const fn new(folder: PathBuf, withdrawal: Withdrawal) -> Self {
+        Self { folder, withdrawal }
     }
 
     fn put(&self, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
-        let part = self.0.join("link.part");
+        fs::create_dir_all(&self.folder)?;
+        let part = self.folder.join("link.part");
         let mut file = File::create(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         // One that waits there is older: it gives way.
-        fs::rename(part, self.0.join("link.bundle"))
+        fs::rename(part, self.folder.join("link.bundle"))
     }
 }
 
 impl Desk for Inbox {
     fn offer(&mut self, bytes: &[u8]) -> Result<(), ErrorCode> {
         self.put(bytes).map_err(|error| {
-            eprintln!("{}: {error}: a bundle from the host is refused; check the folder", self.0.display());
+            eprintln!("{}: {error}: a bundle from the host is refused; check the folder", self.folder.display());
             ErrorCode::SlotStorage
         })
     }
-    fn withdraw(&mut self, _: u64) {}
-    fn configure(&mut self, _: &Configure) {}
+    fn withdraw(&mut self, revision: u64) {
+        self.withdrawal.ask(revision);
+    }
 }
 
 /// Which bundles decide, as the update thread tells it.
@@ -130,6 +131,9 @@ impl LinkFeed {
             Item::Segment(segment) => self.segment(segment),
             Item::Stats(stats) => self.stats(stats),
             Item::Bundle(state) => self.bundle(state),
+            Item::Sample(sample) => {
+                self.recorder.append(Priority::Sample, &self.record(Content::Sample(sample.record())));
+            }
             Item::Frame(_) => {}
         }
     }
@@ -192,6 +196,7 @@ struct Side<D> {
     clock: Arc<dyn Clock>,
     memory: ProcessMemory,
     started_ns: u64,
+    sample_bytes_per_hour: Option<Arc<AtomicU32>>,
 }
 
 impl<D: Desk> DeviceSide for Side<D> {
@@ -204,6 +209,7 @@ impl<D: Desk> DeviceSide for Side<D> {
             uptime_s: now_ns.saturating_sub(self.started_ns) / 1_000_000_000,
             resident_bytes: self.memory.resident_bytes(),
             bundle_revision: self.revisions.running.load(Relaxed),
+            temperature_millicelsius: hottest_millicelsius(),
             ..last
         }
     }
@@ -217,13 +223,21 @@ impl<D: Desk> DeviceSide for Side<D> {
         self.desk.withdraw(revision);
     }
     fn on_configure(&mut self, settings: &Configure) {
-        self.desk.configure(settings);
+        if let (Some(bytes), Some(in_force)) = (settings.sample_bytes_per_hour, &self.sample_bytes_per_hour) {
+            in_force.store(bytes, Relaxed);
+        }
     }
     fn on_fault(&mut self, fault: &LinkFault, is_first: bool) {
         if is_first {
             eprintln!("link: {fault}; it is tried again, further ones of this kind are only counted");
         }
     }
+}
+
+/// The hottest thermal zone of the machine; `None` where there is none that can be read.
+fn hottest_millicelsius() -> Option<i32> {
+    let zones = fs::read_dir("/sys/class/thermal").ok()?.flatten().take(THERMAL_ZONES_MAX);
+    zones.filter_map(|zone| fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse().ok()).max()
 }
 
 /// What a device's link is started with.
@@ -240,6 +254,8 @@ pub struct LinkSettings<'a> {
     pub confirmed_revision: u64,
     /// Revision of the one that decides now.
     pub running_revision: u64,
+    /// Bytes of normal samples per hour, which the host may change; `None`: there are no samples.
+    pub sample_bytes_per_hour: Option<Arc<AtomicU32>>,
 }
 
 /// Opens the journal and starts the link's threads.
@@ -271,6 +287,7 @@ pub fn start(settings: &LinkSettings<'_>, clock: Arc<dyn Clock>, desk: impl Desk
         clock: Arc::clone(&clock),
         memory: ProcessMemory::open(),
         started_ns,
+        sample_bytes_per_hour: settings.sample_bytes_per_hour.clone(),
     };
     let client_settings = ClientSettings {
         device: config.device,

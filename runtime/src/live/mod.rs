@@ -16,6 +16,8 @@ pub mod slot_scorer;
 
 pub mod scoring;
 
+pub mod sampling;
+
 pub mod update;
 
 pub mod output;
@@ -24,7 +26,7 @@ pub mod link;
 
 use crate::config::Source;
 use crate::error::Error;
-use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFERS, UPDATE_STACK_BYTES};
+use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SAMPLE_BUFFERS, SEGMENT_BUFFERS, UPDATE_STACK_BYTES};
 use alfred_board::hal::Clock;
 use alfred_core::pipeline::PipelineConfig;
 use alfred_core::pose::PoseFrame;
@@ -34,6 +36,7 @@ use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
 use link::LinkFeed;
 use output::{Item, SegmentBuffer, StatsBuffer};
+use sampling::{SampleBuffer, Samples, Sampling};
 use slot_scorer::{Decider, SlotScorer};
 use std::io::Write;
 use std::os::fd::BorrowedFd;
@@ -104,6 +107,8 @@ pub struct LiveSettings {
     pub stats_period_s: u64,
     /// Stack of the scoring thread.
     pub scoring_stack_bytes: usize,
+    /// What the host gets of normal people; `None`: nothing.
+    pub sampling: Option<Sampling>,
 }
 
 /// Both ends of a pool of buffers that circulate between two threads.
@@ -222,6 +227,8 @@ pub fn run_linked(
     let Pool { free: free_frames, give_back: give_back_frames } = Pool::<TimedFrame>::new(FRAME_POOL, Box::default);
     let Pool { free: free_segments, give_back: give_back_segments } = Pool::new(SEGMENT_BUFFERS, SegmentBuffer::boxed);
     let Pool { free: free_stats, give_back: give_back_stats } = Pool::<StatsBuffer>::new(2, Box::default);
+    let Pool { free: free_samples, give_back: give_back_samples } =
+        Pool::<SampleBuffer>::new(if settings.sampling.is_some() { SAMPLE_BUFFERS } else { 0 }, Box::default);
     let (ready_tx, ready_rx) = bounded::<Box<TimedFrame>>(FRAME_POOL);
     let (item_tx, item_rx) = bounded::<Item>(OUTPUT_QUEUE);
     touch_channel(&give_back_frames, &free_frames, Box::default);
@@ -234,7 +241,8 @@ pub fn run_linked(
     let updates = updates.map(|updates| (updates, item_tx.clone()));
     let system = |error| Error::system("threads", error);
     thread::scope(|scope| {
-        let mut output = output::Output::new(writer, give_back_segments, give_back_stats, &output_failed, feed);
+        let pools = output::Pools { segments: give_back_segments, stats: give_back_stats, samples: give_back_samples };
+        let mut output = output::Output::new(writer, pools, &output_failed, feed);
         output.start(&settings);
         let output = named("output", IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx)).map_err(system)?;
         let scoring = scoring::Scoring {
@@ -245,6 +253,7 @@ pub fn run_linked(
             items: item_tx,
             segments: free_segments,
             stats: free_stats,
+            samples: settings.sampling.as_ref().map(|sampling| Samples::new(sampling, free_samples, clock.now())),
             ingest: Arc::clone(&counters),
             clock: Arc::clone(&clock),
         };

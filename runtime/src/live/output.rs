@@ -5,6 +5,7 @@ use crate::limits::{OUTPUT_BUFFER_BYTES, SEGMENT_BUFFER_POSES_MAX};
 use crate::live::ingest::IngestFigures;
 use crate::live::latency::LatencyFigures;
 use crate::live::link::LinkFeed;
+use crate::live::sampling::SampleBuffer;
 use crate::live::{LiveSettings, touch_thread};
 use alfred_board::counting_allocator::process_allocations;
 use alfred_board::generic_linux::ProcessMemory;
@@ -82,13 +83,21 @@ pub enum Item {
     Stats(Box<StatsBuffer>),
     /// What became of a bundle.
     Bundle(BundleState),
+    /// A normal sample; it goes to the host only.
+    Sample(Box<SampleBuffer>),
+}
+
+/// Where buffers go back to.
+pub(crate) struct Pools {
+    pub(crate) segments: Sender<Box<SegmentBuffer>>,
+    pub(crate) stats: Sender<Box<StatsBuffer>>,
+    pub(crate) samples: Sender<Box<SampleBuffer>>,
 }
 
 /// The output thread's state.
 pub struct Output<'a, W: Write> {
     writer: BufWriter<W>,
-    segments: Sender<Box<SegmentBuffer>>,
-    stats: Sender<Box<StatsBuffer>>,
+    pools: Pools,
     failed: &'a AtomicBool,
     memory: ProcessMemory,
     /// Allocations of the process when the first message was written; later ones are told in the health figures.
@@ -99,15 +108,9 @@ pub struct Output<'a, W: Write> {
 }
 
 impl<'a, W: Write> Output<'a, W> {
-    pub(crate) fn new(
-        writer: W,
-        segments: Sender<Box<SegmentBuffer>>,
-        stats: Sender<Box<StatsBuffer>>,
-        failed: &'a AtomicBool,
-        feed: Option<LinkFeed>,
-    ) -> Self {
+    pub(crate) fn new(writer: W, pools: Pools, failed: &'a AtomicBool, feed: Option<LinkFeed>) -> Self {
         let writer = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, writer);
-        Self { writer, segments, stats, failed, memory: ProcessMemory::open(), allocations_at_start: 0, feed, fault: None }
+        Self { writer, pools, failed, memory: ProcessMemory::open(), allocations_at_start: 0, feed, fault: None }
     }
 
     /// Writes the first line: who runs what.
@@ -153,14 +156,17 @@ impl<'a, W: Write> Output<'a, W> {
             Item::Segment(segment) => {
                 self.line(&Line::Segment(SegmentLine { header: &segment.header, poses: PoseList(&segment.poses) }));
                 // The pool has room for each of its buffers.
-                let _ = self.segments.try_send(segment);
+                let _ = self.pools.segments.try_send(segment);
             }
             Item::Bundle(state) => self.line(&Line::Bundle(&state)),
+            Item::Sample(sample) => {
+                let _ = self.pools.samples.try_send(sample);
+            }
             Item::Stats(stats) => {
                 let resident_bytes = self.memory.resident_bytes();
                 let allocations = process_allocations() - self.allocations_at_start;
                 self.line(&Line::Stats(StatsLine { stats: &stats, resident_bytes, allocations }));
-                let _ = self.stats.try_send(stats);
+                let _ = self.pools.stats.try_send(stats);
             }
         }
     }

@@ -5,14 +5,16 @@ use crate::limits::SEGMENT_BUFFER_POSES_MAX;
 use crate::live::ingest::IngestCounters;
 use crate::live::latency::Latency;
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::sampling::Samples;
 use crate::live::slot_scorer::SlotScorer;
 use crate::live::{LiveSettings, TimedFrame, WhenFull, touch_thread};
 use crate::replay::HeapMemory;
 use alfred_board::hal::Clock;
 use alfred_core::event::Event;
-use alfred_core::pipeline::{FrameDecision, Pipeline, Sink};
+use alfred_core::pipeline::{FrameDecision, Pipeline, Sink, WindowScore};
 use alfred_core::scorer::Scorer;
 use alfred_core::segment::SegmentView;
+use alfred_core::units::FrameIndex;
 use alfred_wire::output::{EventMessage, FrameMessage, SegmentHeader};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub(crate) struct Scoring<'a> {
     pub(crate) items: Sender<Item>,
     pub(crate) segments: Receiver<Box<SegmentBuffer>>,
     pub(crate) stats: Receiver<Box<StatsBuffer>>,
+    pub(crate) samples: Option<Samples>,
     pub(crate) ingest: Arc<IngestCounters>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -48,6 +51,7 @@ impl Scoring<'_> {
             threshold: self.scorer.rule().map_or(f32::INFINITY, |rule| rule.threshold().value()),
             spare_segment: None,
             spare_stats: None,
+            samples: self.samples.take(),
             output_lost: 0,
             segments_lost: 0,
         };
@@ -59,6 +63,9 @@ impl Scoring<'_> {
             if let Some(rule) = self.scorer.between_frames(timed.frame.frame) {
                 pipeline.set_decision(rule);
                 sink.threshold = rule.threshold().value();
+            }
+            if let Some(samples) = &mut sink.samples {
+                samples.begin(begun);
             }
             pipeline.step(&timed.frame, &mut self.scorer, &mut sink);
             let ended = self.clock.now();
@@ -122,6 +129,7 @@ struct LiveSink<'a> {
     /// Buffers whose message the full queue refused: used again first.
     spare_segment: Option<Box<SegmentBuffer>>,
     spare_stats: Option<Box<StatsBuffer>>,
+    samples: Option<Samples>,
     output_lost: u64,
     segments_lost: u64,
 }
@@ -141,11 +149,28 @@ impl LiveSink<'_> {
                 self.spare_segment = Some(buffer);
             }
             Some(Item::Stats(buffer)) => self.spare_stats = Some(buffer),
+            Some(Item::Sample(buffer)) => {
+                self.output_lost += 1;
+                if let Some(samples) = &mut self.samples {
+                    samples.spare = Some(buffer);
+                }
+            }
         }
     }
 }
 
 impl Sink for LiveSink<'_> {
+    fn wants_tracklet(&mut self, window: &WindowScore) -> Option<FrameIndex> {
+        self.samples.as_mut()?.wants(window, self.threshold)
+    }
+
+    fn tracklet(&mut self, window: &WindowScore, poses: &SegmentView<'_>) {
+        let packed = self.samples.as_mut().and_then(|samples| samples.pack(window, poses));
+        if let Some(buffer) = packed {
+            self.pass_on(Item::Sample(buffer));
+        }
+    }
+
     fn frame(&mut self, decision: &FrameDecision) {
         if self.settings.writes_frames {
             self.pass_on(Item::Frame(FrameMessage::from(decision)));

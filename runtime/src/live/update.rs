@@ -22,6 +22,8 @@ use crossbeam::channel::{RecvTimeoutError, Sender};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What the update thread runs with.
@@ -39,8 +41,25 @@ pub struct UpdateSettings {
     pub poll: Duration,
 }
 
+/// What the host takes back, on its way to the update thread: the latest revision asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawal(Arc<AtomicU64>);
+
+impl Withdrawal {
+    /// Asks that this revision ends its shadow or trial, or is not begun.
+    pub fn ask(&self, revision: u64) {
+        self.0.store(revision, Relaxed);
+    }
+
+    /// Whether this one shall go; asked for once.
+    fn takes(&self, revision: u64) -> bool {
+        revision > 0 && self.0.compare_exchange(revision, 0, Relaxed, Relaxed).is_ok()
+    }
+}
+
 /// The update thread's state.
 pub struct Updates {
+    withdrawal: Withdrawal,
     settings: UpdateSettings,
     slots: Slots<FileStorage>,
     /// Frame from which on the present stage holds.
@@ -82,7 +101,13 @@ impl Updates {
         };
         let revision = start.live.revision;
         let first = (revision > 0).then(|| state(revision, stage, None, &Tally::default(), 0));
-        Ok((Self { settings, slots, from_frame: 0, last: Tally::default(), first }, start))
+        Ok((Self { withdrawal: Withdrawal::default(), settings, slots, from_frame: 0, last: Tally::default(), first }, start))
+    }
+
+    /// Where the host's withdrawals go.
+    #[must_use]
+    pub fn withdrawal(&self) -> Withdrawal {
+        self.withdrawal.clone()
     }
 
     /// Works until the frame thread ends.
@@ -114,6 +139,9 @@ impl Updates {
     fn look(&mut self, frames: &FrameThread, items: &Sender<Item>) -> Result<Result<(), Ended>, SlotsError> {
         self.tell_outcome(items)?;
         let tally = frames.tally.read();
+        if self.slots.state().is_some() && self.withdrawal.takes(self.slots.candidate_revision()) {
+            return self.dismiss(ErrorCode::Withdrawn, tally, frames);
+        }
         match self.slots.state() {
             None => self.take_from_inbox(items)?,
             Some(SlotState::Verified) => return self.begin(frames, items),

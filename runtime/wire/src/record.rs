@@ -1,7 +1,7 @@
 //! What a record of the journal holds: events, segments, normal samples, health figures, reports about bundles.
 //!
-//! The journal and the link carry records as bytes; only whoever writes or judges one needs this file. A record is in version 1 of this
-//! form: the first byte says so.
+//! The journal and the link carry records as bytes; only whoever writes or judges one needs this file. A record is in version 2 of this
+//! form: the first byte says so. Version 1 did not say how many windows a sample stands for; the host keeps such records unread.
 
 use crate::link::{BundleState, Heartbeat};
 use crate::name::Bytes;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub const RECORD_POSES_BYTES_MAX: usize = 56 * 1024;
 
 /// First byte of every record.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// How dear a record is: when the journal is full, the lowest goes first. Higher = dearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, MaxSize)]
@@ -89,13 +89,15 @@ pub struct SegmentRecord<'a> {
     pub poses: Poses<'a>,
 }
 
-/// One window of somebody who is normal as far as the device can tell: training data for the host.
+/// A stretch of somebody who is normal as far as the device can tell, with one or more windows: training data for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, MaxSize)]
 pub struct SampleRecord<'a> {
     /// The tracker's number of the person.
     pub person: u32,
-    /// The window's anomaly score.
+    /// Anomaly score of its last window.
     pub score: f32,
+    /// Windows below the threshold since the sample before, this one included: what it stands for when rates are estimated.
+    pub stands_for: u32,
     /// The poses of this one person, in a sample's detail.
     #[serde(borrow)]
     pub poses: Poses<'a>,
@@ -205,7 +207,7 @@ mod tests {
     extern crate std;
 
     fn sample<'a>(poses: Poses<'a>) -> Record<'a> {
-        let content = Content::Sample(SampleRecord { person: 5, score: -1.5, poses });
+        let content = Content::Sample(SampleRecord { person: 5, score: -1.5, stands_for: 3, poses });
         Record { written_ns: 300, wall_unix_ms: Some(7), bundle_revision: 2, content }
     }
 
@@ -218,7 +220,7 @@ mod tests {
         let (poses, left_out) = Poses::write([pose].iter(), Detail::Sample, &mut poses);
         let bytes = sample(poses).encode(&mut buffer).expect("fits");
         assert_eq!(left_out, 0);
-        let golden = b"\x01\xAC\x02\x01\x07\x02\x02\x05\0\0\xC0\xBF\x09\x0A\x01\x07\0\xE0\xFF\xFF\x83\x72\x0F";
+        let golden = b"\x02\xAC\x02\x01\x07\x02\x02\x05\0\0\xC0\xBF\x03\x09\x0A\x01\x07\0\xE0\xFF\xFF\x83\x72\x0F";
         assert_eq!(bytes, golden, "the form of records has drifted: {}", bytes.escape_ascii());
         let record = Record::decode(bytes).expect("reads back");
         let Content::Sample(read) = record.content else { panic!("a sample") };
@@ -234,10 +236,10 @@ mod tests {
         assert_eq!(Record::decode(&buffer[..length + 1]), Err(RecordError::Malformed));
         assert_eq!(Record::decode(&buffer[..length - 1]), Err(RecordError::Malformed));
         assert_eq!(Record::decode(&[]), Err(RecordError::Malformed));
-        assert_eq!(Record::decode(&[2]), Err(RecordError::Version(2)));
+        assert_eq!(Record::decode(&[1]), Err(RecordError::Version(1)));
         assert_eq!(sample(empty).encode(&mut [0; 5]), Err(RecordError::NoRoom));
         let mut bad = sample(empty);
-        bad.content = Content::Sample(SampleRecord { person: 0, score: f32::NAN, poses: empty });
+        bad.content = Content::Sample(SampleRecord { person: 0, score: f32::NAN, stands_for: 1, poses: empty });
         let length = bad.encode(&mut buffer).expect("fits").len();
         assert_eq!(Record::decode(&buffer[..length]), Err(RecordError::NotFinite));
     }

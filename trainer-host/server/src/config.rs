@@ -40,6 +40,100 @@ pub struct ServerConfig {
     /// Hours until somebody has to log in again.
     #[serde(default = "session_default")]
     pub session_hours: u32,
+    /// A broker that is told about events, thresholds and cameras; none: nobody is.
+    #[serde(default)]
+    pub mqtt: Option<MqttConfig>,
+}
+
+/// A broker of MQTT 3.1.1, in clear text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttConfig {
+    /// Name or address of the broker.
+    #[serde(default = "mqtt_host_default")]
+    pub host: String,
+    /// Its port.
+    #[serde(default = "mqtt_port_default")]
+    pub port: u16,
+    /// Other brokers than the own machine's are only taken when this says so: names of cameras and events travel in clear text. A
+    /// bridge of a broker on this machine can speak TLS instead.
+    #[serde(default)]
+    pub beyond_this_machine: bool,
+    /// User at the broker; none: no login.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// File with the user's password in its first line.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// This host's name at the broker; two hosts need two.
+    #[serde(default = "mqtt_name_default")]
+    pub client_id: String,
+    /// First level of all topics.
+    #[serde(default = "mqtt_name_default")]
+    pub topic_prefix: String,
+    /// Where Home Assistant looks for new things, usually `homeassistant`; none: it is told nothing.
+    #[serde(default)]
+    pub discovery_prefix: Option<String>,
+    /// Seconds of silence after which the broker takes this host for lost.
+    #[serde(default = "keep_alive_default")]
+    pub keep_alive_s: u16,
+}
+
+fn mqtt_host_default() -> String {
+    "127.0.0.1".to_owned()
+}
+
+const fn mqtt_port_default() -> u16 {
+    1883
+}
+
+fn mqtt_name_default() -> String {
+    "alfred".to_owned()
+}
+
+const fn keep_alive_default() -> u16 {
+    30
+}
+
+impl MqttConfig {
+    /// The usual settings with a broker on this machine.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self {
+            host: mqtt_host_default(),
+            port,
+            beyond_this_machine: false,
+            user: None,
+            password_file: None,
+            client_id: mqtt_name_default(),
+            topic_prefix: mqtt_name_default(),
+            discovery_prefix: None,
+            keep_alive_s: keep_alive_default(),
+        }
+    }
+
+    fn check(&self) -> Result<(), ServeError> {
+        let refuse = |setting, mend| Err(ServeError::Config { setting, mend });
+        let is_here = self.host == "localhost" || self.host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        if !is_here && !self.beyond_this_machine {
+            return refuse("mqtt.host", "use 127.0.0.1, or set beyond_this_machine: events would travel in clear text");
+        }
+        let is_level =
+            |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if !is_level(&self.topic_prefix) || self.discovery_prefix.as_deref().is_some_and(|prefix| !is_level(prefix)) {
+            return refuse("mqtt.topic_prefix or mqtt.discovery_prefix", "1 to 64 letters, digits, - and _");
+        }
+        if !is_level(&self.client_id) {
+            return refuse("mqtt.client_id", "1 to 64 letters, digits, - and _");
+        }
+        if !(5..=3600).contains(&self.keep_alive_s) {
+            return refuse("mqtt.keep_alive_s", "5 to 3,600");
+        }
+        if self.password_file.is_some() && self.user.is_none() {
+            return refuse("mqtt.password_file", "name the user too");
+        }
+        Ok(())
+    }
 }
 
 fn http_default() -> SocketAddr {
@@ -73,6 +167,7 @@ impl ServerConfig {
             devices_max: connections_default(),
             heartbeat_period_s: heartbeat_default(),
             session_hours: session_default(),
+            mqtt: None,
         }
     }
 
@@ -100,6 +195,6 @@ impl ServerConfig {
         if self.session_hours == 0 || self.session_hours > 24 * 31 {
             return refuse("session_hours", "1 to 744");
         }
-        Ok(())
+        self.mqtt.as_ref().map_or(Ok(()), MqttConfig::check)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::now_ms;
 use crate::database::Database;
+use crate::mqtt::Mqtt;
 use alfred_link::host::HostSide;
 use alfred_store::StoreError;
 use alfred_store::record::{Incoming, Stored};
@@ -12,7 +13,8 @@ use alfred_wire::link::{
     Welcome,
 };
 use alfred_wire::name::Name;
-use alfred_wire::record::{Priority, Record};
+use alfred_wire::record::{Content, Priority, Record};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the database is asked what a device shall run.
@@ -47,11 +49,32 @@ pub(crate) struct DeviceSide {
     looked_at: Option<Instant>,
     offered: Option<Offered>,
     withdrawn: Option<u64>,
+    mqtt: Option<Arc<Mqtt>>,
 }
 
 impl DeviceSide {
-    pub(crate) const fn new(database: Database, is_proved: bool, heartbeat_period_s: u16) -> Self {
-        Self { database, is_proved, heartbeat_period_s, device: None, taken: Vec::new(), looked_at: None, offered: None, withdrawn: None }
+    pub(crate) const fn new(database: Database, is_proved: bool, heartbeat_period_s: u16, mqtt: Option<Arc<Mqtt>>) -> Self {
+        Self {
+            database,
+            is_proved,
+            heartbeat_period_s,
+            device: None,
+            taken: Vec::new(),
+            looked_at: None,
+            offered: None,
+            withdrawn: None,
+            mqtt,
+        }
+    }
+
+    /// Tells the broker about events that were new to the database.
+    fn tell(&self, device: &Name, camera: &Name, stored: &[Stored]) {
+        let Some(mqtt) = &self.mqtt else { return };
+        for (taken, _) in self.taken.iter().zip(stored).filter(|(_, stored)| **stored == Stored::New) {
+            if let Ok(Record { content: Content::Event(event), .. }) = Record::decode(&taken.body) {
+                mqtt.event(device.as_str(), camera.as_str(), taken.id.boot, &event);
+            }
+        }
     }
 
     /// What the database wants this device to be told, and was not told yet.
@@ -116,7 +139,7 @@ impl HostSide for DeviceSide {
     }
 
     fn commit(&mut self) -> Result<(), ErrorCode> {
-        let Some((device, _)) = self.device else { return Err(ErrorCode::LinkUnexpected) };
+        let Some((device, camera)) = self.device else { return Err(ErrorCode::LinkUnexpected) };
         let records: Vec<Incoming<'_>> =
             self.taken.iter().map(|taken| Incoming { id: taken.id, priority: taken.priority, body: &taken.body }).collect();
         let stored = self.database.write_now(|store| store.take_records(device.as_str(), &records, now_ms())).map_err(|error| {
@@ -127,6 +150,7 @@ impl HostSide for DeviceSide {
         if aside > 0 {
             eprintln!("device {device}: {aside} records came with the ids of others and were kept aside");
         }
+        self.tell(&device, &camera, &stored);
         self.taken.clear();
         Ok(())
     }

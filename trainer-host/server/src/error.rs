@@ -3,6 +3,7 @@
 use alfred_store::StoreError;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Why the daemon does not start or go on.
@@ -21,6 +22,14 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file that the settings name cannot be read.
+    #[error("{path}: {source}; name a file that this user may read")]
+    File {
+        /// The file.
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },

@@ -13,11 +13,16 @@ pub(crate) struct Figures {
     pub(crate) request_faults: AtomicU64,
     pub(crate) login_failures: AtomicU64,
     pub(crate) http_connections_refused: AtomicU64,
+    pub(crate) labels_imported: AtomicU64,
 }
 
 impl Figures {
     pub(crate) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Relaxed);
+        Self::add_many(counter, 1);
+    }
+
+    pub(crate) fn add_many(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Relaxed);
     }
 
     /// The figures as text.
@@ -28,6 +33,7 @@ impl Figures {
             ("alfred_http_requests_refused_total", "HTTP requests answered with a status of 400 to 499.", &self.requests_refused),
             ("alfred_http_request_faults_total", "HTTP requests that failed inside the host.", &self.request_faults),
             ("alfred_login_failures_total", "Logins with a wrong name or token, or too many of them.", &self.login_failures),
+            ("alfred_labels_imported_total", "Verdicts that came in an import.", &self.labels_imported),
             ("alfred_http_connections_refused_total", "Connections beyond the limit.", &self.http_connections_refused),
         ];
         for (name, help, counter) in own {

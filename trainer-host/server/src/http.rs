@@ -8,19 +8,28 @@ mod read;
 
 mod change;
 
+mod review;
+
+mod camera;
+
+mod fleet;
+
 mod page;
 
 use crate::clock::now_ms;
 use crate::config::ServerConfig;
 use crate::database::Database;
 use crate::error::ServeError;
+use crate::expert::Expert;
 use crate::figures::Figures;
 use crate::limiter::LoginLimiter;
+use crate::mqtt::Mqtt;
+use crate::refusals::RefusalLog;
 use alfred_link::host::ServerCounters;
 use answer::Answer;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::{get, post, put};
 use axum::{Router, extract::ConnectInfo};
 use hyper::body::Incoming;
@@ -38,6 +47,8 @@ use tower_service::Service;
 
 /// Bytes of the largest request.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the largest import of verdicts.
+pub const IMPORT_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Lines of a request's head.
@@ -56,7 +67,11 @@ const STOP_PERIOD: Duration = Duration::from_millis(50);
 pub(crate) struct App {
     pub(crate) database: Database,
     pub(crate) link: Arc<ServerCounters>,
-    figures: Arc<Figures>,
+    pub(crate) expert: Option<Arc<dyn Expert>>,
+    pub(crate) mqtt: Option<Arc<Mqtt>>,
+    heartbeat_ms: i64,
+    pub(crate) figures: Arc<Figures>,
+    refusals: Arc<RefusalLog>,
     limiter: Arc<LoginLimiter>,
     is_behind_tls: bool,
     session_ms: i64,
@@ -67,7 +82,11 @@ impl App {
         Self {
             database,
             link,
+            expert: None,
+            mqtt: None,
+            heartbeat_ms: i64::from(config.heartbeat_period_s) * 1000,
             figures: Arc::default(),
+            refusals: Arc::default(),
             limiter: Arc::default(),
             is_behind_tls: config.http_is_behind_tls,
             session_ms: i64::from(config.session_hours) * 3_600_000,
@@ -86,8 +105,23 @@ fn router(app: App) -> Router {
         .route("/api/items/{item}", get(read::item))
         .route("/api/items/{item}/playback", get(read::playback))
         .route("/api/items/{item}/verdict", put(change::verdict))
+        .route("/api/items/{item}/skip", put(review::skip))
+        .route("/api/items/{item}/similar", get(review::similar))
         .route("/api/undo", post(change::undo))
+        .route("/api/conflicts", get(review::conflicts))
+        .route("/api/snoozes", get(review::snoozes).post(review::snooze))
+        .route("/api/snoozes/{snooze}/end", post(review::end_snooze))
+        .route("/api/meter", get(review::meter))
         .route("/api/cameras", get(read::cameras))
+        .route("/api/cameras/{camera}", get(camera::camera))
+        .route("/api/cameras/{camera}/policy", get(review::policy).put(review::set_policy))
+        .route("/api/cameras/{camera}/threshold-preview", get(camera::threshold_preview))
+        .route("/api/cameras/{camera}/threshold-curve", get(camera::threshold_curve))
+        .route("/api/cameras/{camera}/threshold", post(camera::set_threshold))
+        .route("/api/cameras/{camera}/cycle", post(camera::cycle))
+        .route("/api/cameras/{camera}/rollback", post(camera::roll_back))
+        .route("/api/requests", get(camera::requests))
+        .route("/api/fleet", get(fleet::fleet))
         .route("/api/devices", get(read::devices))
         .route("/api/models", get(read::models))
         .route("/api/bundles", get(read::bundles))
@@ -98,6 +132,7 @@ fn router(app: App) -> Router {
         .route("/api/rollouts/{rollout}/resume", post(change::resume))
         .route("/api/rollouts/{rollout}/rollback", post(change::roll_back))
         .route("/api/labels", get(read::labels))
+        .route("/api/labels/import", post(review::import).layer(DefaultBodyLimit::max(IMPORT_BYTES_MAX)))
         .route("/api/workload", get(read::workload))
         .route("/api/agreement", get(read::agreement))
         .route("/api/audit", get(read::audit))
@@ -149,14 +184,17 @@ async fn converse(socket: TcpStream, peer: SocketAddr, router: Router, app: App,
         let (mut router, app) = (router.clone(), app.clone());
         async move {
             let mut request: Request = request.map(Body::new);
+            let asked = (request.method().clone(), request.uri().path().to_owned());
             request.extensions_mut().insert(ConnectInfo(peer));
             let answer = match tokio::time::timeout(REQUEST_TIMEOUT, router.call(request)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(never)) => match never {},
                 Err(_) => Answer::refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long; send it again").into(),
             };
-            count(&app.figures, answer.status());
-            Ok::<_, Infallible>(guarded(answer))
+            count(&app, answer.status(), &asked, peer);
+            // A refused body may still be on its way: whoever sent it begins anew on another connection.
+            let must_close = !answer.status().is_success() && !asked.0.is_safe();
+            Ok::<_, Infallible>(guarded(answer, must_close))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -174,18 +212,28 @@ async fn converse(socket: TcpStream, peer: SocketAddr, router: Router, app: App,
     let _ = connection.await;
 }
 
-fn count(figures: &Figures, status: StatusCode) {
+fn count(app: &App, status: StatusCode, (method, path): &(Method, String), peer: SocketAddr) {
+    let figures = &app.figures;
     Figures::add(&figures.requests);
     if status.is_client_error() {
         Figures::add(&figures.requests_refused);
+        // Pages ask for their icon and the like: a missing file is no attempt at anything.
+        let is_noted = status != StatusCode::NOT_FOUND || path.starts_with("/api/");
+        if let Some(line) = is_noted.then(|| app.refusals.line(status.as_u16(), method.as_str(), path, &peer.to_string(), now())).flatten()
+        {
+            eprintln!("{line}");
+        }
     } else if status.is_server_error() {
         Figures::add(&figures.request_faults);
     }
 }
 
 /// What every answer tells the browser: nothing from elsewhere, no frames, no guessing of types, nothing kept.
-fn guarded(mut answer: Response<Body>) -> Response<Body> {
+fn guarded(mut answer: Response<Body>, must_close: bool) -> Response<Body> {
     let headers = answer.headers_mut();
+    if must_close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
         form-action 'self'; frame-ancestors 'none'";
     for (name, value) in [

@@ -18,6 +18,14 @@ mod database;
 
 mod limiter;
 
+mod refusals;
+
+pub mod expert;
+
+mod preview;
+
+mod mqtt;
+
 mod figures;
 
 mod device;
@@ -28,4 +36,5 @@ pub mod serve;
 
 pub use config::ServerConfig;
 pub use error::ServeError;
+pub use expert::Expert;
 pub use serve::{Server, serve};

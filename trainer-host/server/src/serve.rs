@@ -4,7 +4,9 @@ use crate::config::ServerConfig;
 use crate::database::Database;
 use crate::device::DeviceSide;
 use crate::error::ServeError;
+use crate::expert::Expert;
 use crate::http::{self, App};
+use crate::mqtt::Mqtt;
 use alfred_link::enrol::host_credentials;
 use alfred_link::host::{self, ServerCounters};
 use alfred_link::limits::Patience;
@@ -60,8 +62,16 @@ impl Server {
                 Some((acceptor.listen(address)?, acceptor))
             }
         };
-        let app = App::new(database, config, Arc::new(ServerCounters::default()));
+        let mut app = App::new(database, config, Arc::new(ServerCounters::default()));
+        app.mqtt = config.mqtt.as_ref().map(Mqtt::new).transpose()?.map(Arc::new);
         Ok(Self { config: config.clone(), http, devices, app })
+    }
+
+    /// Gives the daemon somebody who knows models; without, score curves, drift and strategies that look for differences say that they need one.
+    #[must_use]
+    pub fn with_expert(mut self, expert: Arc<dyn Expert>) -> Self {
+        self.app.expert = Some(expert);
+        self
     }
 
     /// Where the page is served; the port is the real one when the configuration says 0.
@@ -97,7 +107,14 @@ impl Server {
                 let (app, config) = (app.clone(), &config);
                 scope.spawn(move || serve_devices(&listener, &acceptor, &app, config, stop))
             });
-            let served = runtime.block_on(http::run(http, app, &config, stop));
+            let served = runtime.block_on(async {
+                let northbound = app.mqtt.as_ref().and_then(|mqtt| mqtt.start(app.database.clone()));
+                let served = http::run(http, app, &config, stop).await;
+                if let Some(northbound) = northbound {
+                    northbound.end().await;
+                }
+                served
+            });
             // Whoever ends first takes the other along.
             stop.store(true, Relaxed);
             let devices =
@@ -115,7 +132,7 @@ fn serve_devices(
     stop: &AtomicBool,
 ) -> Result<(), ServeError> {
     let open = |session: &alfred_link::tcp::HostSession| {
-        DeviceSide::new(app.database.clone(), session.device().is_some(), config.heartbeat_period_s)
+        DeviceSide::new(app.database.clone(), session.device().is_some(), config.heartbeat_period_s, app.mqtt.clone())
     };
     let on_fault = |address: SocketAddr, fault: &alfred_link::fault::LinkFault, is_first: bool| {
         // Only the first of each kind: the others are counted, and nobody can flood the log.

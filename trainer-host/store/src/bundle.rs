@@ -157,6 +157,16 @@ impl Store {
         part.ok_or_else(|| StoreError::Unknown { what: "bundle", name: format!("{camera} revision {revision}") })
     }
 
+    /// A bundle's bytes and the hash of the model that it was made from, if the store has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`].
+    pub fn bundle_whole(&self, camera: &str, revision: u64) -> Result<(Vec<u8>, Option<Sha256>), StoreError> {
+        let mut select = self.connection.prepare_cached("SELECT bytes, model_sha256 FROM bundles WHERE camera = ?1 AND revision = ?2")?;
+        let whole = select.query_row(params![camera, signed(revision)], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        whole.ok_or_else(|| StoreError::Unknown { what: "bundle", name: format!("{camera} revision {revision}") })
+    }
+
     /// Adds a model; the same bytes again change nothing.
     ///
     /// # Errors

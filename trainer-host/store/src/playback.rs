@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::item::Item;
+use crate::likeness::EventFigures;
 use crate::store::Store;
 use alfred_wire::pose_codec::Detail;
 use alfred_wire::record::{Content, Record};
@@ -22,6 +23,8 @@ pub struct Playback {
     pub is_incomplete: bool,
     /// Number of the last part has come.
     pub has_last_part: bool,
+    /// The event's figures; `null` for samples.
+    pub event: Option<EventFigures>,
 }
 
 /// One frame.
@@ -98,6 +101,7 @@ impl Store {
                 persons: persons.into_iter().map(|(person, keypoints)| PlaybackPerson { person, keypoints }).collect(),
             })
             .collect();
-        Ok(Playback { item, frames, is_incomplete, has_last_part })
+        let event = self.event_figures(id)?;
+        Ok(Playback { item, frames, is_incomplete, has_last_part, event })
     }
 }

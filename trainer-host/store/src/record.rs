@@ -6,9 +6,11 @@
 use crate::deployment::{Source, apply};
 use crate::device::camera_of;
 use crate::error::StoreError;
+use crate::likeness;
 use crate::store::{Store, signed};
 use alfred_wire::link::RecordId;
 use alfred_wire::output::{EventMessage, Kind};
+use alfred_wire::pose_codec::Detail;
 use alfred_wire::record::{Content, Priority, Record, SampleRecord, SegmentRecord};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -63,14 +65,15 @@ impl Store {
         Ok(stored)
     }
 
-    /// Forgets the poses of samples and events that came before a moment and that nobody judged; their ids stay, so that a late repetition
+    /// Forgets the poses of samples and events that came before a moment, that nobody judged and that no validation set holds; their ids stay, so that a late repetition
     /// is still known. Returns how many records were emptied.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn forget_unjudged(&mut self, before_ms: i64) -> Result<u64, StoreError> {
         let transaction = self.write()?;
-        let unjudged = "received_ms < ?1 AND NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id)";
+        let unjudged = "received_ms < ?1 AND NOT EXISTS (SELECT 1 FROM labels WHERE labels.item = items.id)
+            AND NOT EXISTS (SELECT 1 FROM validation_items WHERE validation_items.item = items.id AND left_ms IS NULL)";
         let emptied = transaction.execute(
             &format!(
                 "UPDATE records SET body = x'' WHERE length(body) > 0 AND id IN
@@ -78,7 +81,9 @@ impl Store {
             ),
             [before_ms],
         )?;
-        transaction.execute(&format!("DELETE FROM segments WHERE item IN (SELECT id FROM items WHERE {unjudged})"), [before_ms])?;
+        for table in ["segments", "likenesses", "skips"] {
+            transaction.execute(&format!("DELETE FROM {table} WHERE item IN (SELECT id FROM items WHERE {unjudged})"), [before_ms])?;
+        }
         transaction.execute(&format!("DELETE FROM items WHERE {unjudged}"), [before_ms])?;
         transaction.commit()?;
         Ok(emptied as u64)
@@ -186,7 +191,8 @@ impl Place<'_> {
             threshold: Some(event.threshold),
             has_ended: !matches!(event.kind, Kind::New | Kind::Update),
         };
-        self.item(record, &item).map(drop)
+        let item = self.item(record, &item)?;
+        likeness::announced(self.connection, item, event)
     }
 
     /// A segment may come before its event's message: the item is made then, with the threshold as the least that its score can be.
@@ -210,7 +216,8 @@ impl Place<'_> {
                 self.item(record, &item)?
             }
         };
-        self.part(item, header.part)
+        self.part(item, header.part)?;
+        likeness::seen(self.connection, item, header.person, segment.poses, Detail::Full)
     }
 
     fn sample(&self, record: &Record<'_>, sample: &SampleRecord<'_>) -> Result<(), StoreError> {
@@ -225,7 +232,8 @@ impl Place<'_> {
             has_ended: true,
         };
         let item = self.item(record, &item)?;
-        self.part(item, 0)
+        self.part(item, 0)?;
+        likeness::seen(self.connection, item, sample.person, sample.poses, Detail::Sample)
     }
 
     fn part(&self, item: i64, part: u16) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! stays, since devices take no lower revision; its old weights are built and rolled out as a higher one.
 
 use crate::audit::note;
+use crate::bundle::need_camera;
 use crate::device::Sha256;
 use crate::error::StoreError;
 use crate::store::{Store, signed, unsigned};
@@ -175,6 +176,40 @@ impl Store {
         )?;
         note(&transaction, now_ms, who, "roll back", &rollout.to_string())?;
         Ok(transaction.commit()?)
+    }
+
+    /// Rolls one camera back: what it shall run is offered no more, and withdrawn where it is in shadow or on trial. Other cameras of the same
+    /// rollout go on. Returns the withdrawn revision.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] camera; [`StoreError::Range`] when nothing is rolled out to it; [`StoreError::Confirmed`] when a device has
+    /// confirmed it.
+    pub fn roll_back_camera(&mut self, camera: &str, who: &str, now_ms: i64) -> Result<u64, StoreError> {
+        let transaction = self.write()?;
+        need_camera(&transaction, camera)?;
+        let desired: Option<i64> =
+            transaction.query_row("SELECT desired_revision FROM cameras WHERE name = ?1", [camera], |row| row.get(0))?;
+        let Some(revision) = desired else {
+            return Err(StoreError::Range { what: "the camera's rollout", allowed: "one that runs; nothing is rolled out to this camera" });
+        };
+        let confirmed = transaction
+            .query_row(
+                "SELECT device FROM deployments JOIN devices ON devices.name = device
+                WHERE camera = ?1 AND revision = ?2 AND stage = 'confirmed' AND NOT is_revoked LIMIT 1",
+                params![camera, revision],
+                |row| row.get(0),
+            )
+            .optional()?;
+        if let Some(device) = confirmed {
+            return Err(StoreError::Confirmed { device, revision: unsigned(revision) });
+        }
+        transaction.execute(
+            "UPDATE cameras SET withdrawn_revision = desired_revision, desired_revision = NULL, is_paused = 0 WHERE name = ?1",
+            [camera],
+        )?;
+        note(&transaction, now_ms, who, "roll back", &format!("{camera} revision {revision}"))?;
+        transaction.commit()?;
+        Ok(unsigned(revision))
     }
 
     /// All rollouts, the newest first, at most `rollouts_max`.

@@ -7,7 +7,7 @@
 pub(crate) const APPLICATION_ID: i64 = 0x414C_4644;
 
 /// Steps from an empty file to the newest schema; step n leads to version n + 1. Steps are only appended.
-pub(crate) const STEPS: [&str; 1] = [VERSION_1];
+pub(crate) const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE cameras (
@@ -206,4 +206,147 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE TRIGGER audit_stays BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
 CREATE TRIGGER audit_lasts BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END;
+";
+
+/// What the daemon's cycle judged, what it was asked for, and where it stands.
+const VERSION_2: &str = "
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    -- NULL: no bundle was built.
+    revision INTEGER,
+    at_ms INTEGER NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('promoted', 'refused', 'held')),
+    reason TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    threshold REAL,
+    eer REAL, eer_low REAL, eer_high REAL,
+    ebi REAL, ebi_low REAL, ebi_high REAL,
+    auc REAL, auc_low REAL, auc_high REAL,
+    fnr REAL, fpr REAL,
+    source_ebi REAL,
+    validation_events INTEGER NOT NULL,
+    validation_normals INTEGER NOT NULL,
+    validation_anomalies INTEGER NOT NULL,
+    validation_sha256 TEXT NOT NULL,
+    labels_used INTEGER NOT NULL
+) STRICT;
+CREATE INDEX evaluations_by_camera ON evaluations (camera, id);
+
+-- Every item of the validation set as a revision scores it; revision 0: the device's model file.
+CREATE TABLE validation_scores (
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    revision INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    is_anomalous INTEGER NOT NULL,
+    score REAL NOT NULL,
+    PRIMARY KEY (camera, revision, item)
+) STRICT, WITHOUT ROWID;
+
+-- What a person asks of the cycle, and what became of it.
+CREATE TABLE cycle_requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    kind TEXT NOT NULL CHECK (kind IN ('threshold', 'fine_tune', 'promote', 'hold')),
+    argument TEXT NOT NULL,
+    reviewer TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    -- NULL: not yet served.
+    done_ms INTEGER,
+    outcome TEXT,
+    CHECK ((done_ms IS NULL) = (outcome IS NULL))
+) STRICT;
+CREATE INDEX cycle_requests_waiting ON cycle_requests (id) WHERE done_ms IS NULL;
+
+-- Where the cycle of each camera stands.
+CREATE TABLE cycle_states (
+    camera TEXT PRIMARY KEY REFERENCES cameras (name),
+    phase TEXT NOT NULL CHECK (phase IN ('warm_up', 'active_learning')),
+    -- Slices that were closed, from 0.
+    slice INTEGER NOT NULL,
+    -- Items up to this number belong to closed slices.
+    item_last INTEGER NOT NULL,
+    labels_seen INTEGER NOT NULL,
+    is_held INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL
+) STRICT;
+
+-- The active-learning validation set; a row that left stays, so that its windows never train.
+CREATE TABLE validation_items (
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    item INTEGER NOT NULL,
+    is_anomalous INTEGER NOT NULL,
+    -- Frames of the camera that each frame of the item stands for.
+    weight REAL NOT NULL,
+    -- Slice in which it joined.
+    slice INTEGER NOT NULL,
+    joined_ms INTEGER NOT NULL,
+    left_ms INTEGER,
+    PRIMARY KEY (camera, item)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What the review page needs beyond verdicts: what events are like, skips, snooze rules, queue policies, verdicts about several items.
+const VERSION_3: &str = "
+-- What an item is like; known once its messages and poses have come.
+CREATE TABLE likenesses (
+    item INTEGER PRIMARY KEY REFERENCES items (id),
+    -- The first item of the same incident; itself when it stands alone.
+    incident INTEGER NOT NULL,
+    peak_frame INTEGER,
+    mean_score REAL,
+    anomalous_frames INTEGER,
+    -- Mean place and height of the person in pixels.
+    x REAL,
+    y REAL,
+    height REAL,
+    -- Pose and movement: f32, little-endian.
+    feature BLOB
+) STRICT;
+CREATE INDEX likenesses_by_incident ON likenesses (incident);
+
+-- Items that a reviewer does not want to see for a while.
+CREATE TABLE skips (
+    item INTEGER NOT NULL REFERENCES items (id),
+    reviewer TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (item, reviewer)
+) STRICT;
+
+-- Recurring false alarms that are not asked about for a while: visible, made by somebody, ending.
+CREATE TABLE snoozes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    camera TEXT NOT NULL REFERENCES cameras (name),
+    item INTEGER NOT NULL,
+    x REAL NOT NULL,
+    y REAL NOT NULL,
+    radius_px REAL NOT NULL,
+    score_max REAL NOT NULL,
+    reason TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    ended_by TEXT,
+    ended_ms INTEGER
+) STRICT;
+
+CREATE TABLE queue_policies (
+    camera TEXT PRIMARY KEY REFERENCES cameras (name),
+    strategy TEXT NOT NULL,
+    labels_per_day INTEGER,
+    audit_share REAL NOT NULL,
+    repeat_share REAL NOT NULL,
+    groups_similar INTEGER NOT NULL
+) STRICT;
+
+-- The line whose verdict was given to this item too; NULL: it was judged by itself.
+ALTER TABLE labels ADD COLUMN follows INTEGER REFERENCES labels (id);
+CREATE INDEX labels_by_follows ON labels (follows) WHERE follows IS NOT NULL;
+CREATE INDEX labels_by_time ON labels (made_ms);
+CREATE INDEX items_by_event ON items (device, boot, kind, first_frame);
+
+-- Items about which as many reviewers say anomalous as normal.
+CREATE VIEW conflicts AS
+    SELECT item, sum(verdict = 'anomalous') AS anomalous, sum(verdict = 'normal') AS normal, sum(verdict = 'unsure') AS unsure
+    FROM current GROUP BY item HAVING anomalous > 0 AND anomalous = normal;
 ";

@@ -31,7 +31,15 @@ fn put_everywhere(store: &mut Store, item: i64, text: &str, key: &str) {
     assert_eq!(store.devices().expect("devices").iter().any(|device| device.name == text && device.camera == text), is_name);
     let added = store.add_reviewer(text, Role::Reviewer, &key_hash(key), NOW);
     assert!(added.is_ok() == is_name || matches!(added, Err(StoreError::Exists { .. })), "{text:?}");
-    let new = NewLabel { item, reviewer: text, verdict: Verdict::Normal, seconds: 1.0, strategy: Strategy::Newest, request: text };
+    let new = NewLabel {
+        item,
+        reviewer: text,
+        verdict: Verdict::Normal,
+        seconds: 1.0,
+        strategy: Strategy::Newest,
+        request: text,
+        with_similar: false,
+    };
     let is_said = store.label(&new, NOW).is_ok();
     assert_eq!(is_said, is_name, "{text:?}: at most 64 bytes, as names");
     let opinions = store.item(item).expect("there").verdicts;

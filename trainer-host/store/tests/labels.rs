@@ -9,7 +9,7 @@ use alfred_store::{Store, StoreError};
 use support::{NOW, store, whole_event};
 
 fn say(store: &mut Store, reviewer: &str, item: i64, verdict: Verdict, request: &str) -> i64 {
-    let new = NewLabel { item, reviewer, verdict, seconds: 1.5, strategy: Strategy::Newest, request };
+    let new = NewLabel { item, reviewer, verdict, seconds: 1.5, strategy: Strategy::Newest, request, with_similar: false };
     let outcome = store.label(&new, NOW).expect("said");
     assert!(outcome.is_new);
     outcome.label
@@ -24,7 +24,15 @@ fn waiting(store: &Store, reviewer: &str, strategy: Strategy, second_opinions: b
 fn a_verdict_counts_once_and_is_taken_back_by_another_line() {
     let (folder, mut store) = store();
     let item = whole_event(&mut store, 1, 2.0);
-    let new = NewLabel { item, reviewer: "anna", verdict: Verdict::Normal, seconds: 99_999.0, strategy: Strategy::Newest, request: "r1" };
+    let new = NewLabel {
+        item,
+        reviewer: "anna",
+        verdict: Verdict::Normal,
+        seconds: 99_999.0,
+        strategy: Strategy::Newest,
+        request: "r1",
+        with_similar: false,
+    };
     let first = store.label(&new, NOW).expect("said");
     let again = store.label(&new, NOW + 5).expect("said again");
     assert!(first.is_new && !again.is_new && first.label == again.label);

@@ -21,6 +21,9 @@ const ALL: QueueFilter = QueueFilter {
     strategy: Strategy::Oldest,
     seed: 0,
     second_opinions: false,
+    is_grouped: false,
+    is_snoozed: false,
+    now_ms: 0,
     items_max: 100,
 };
 
@@ -144,6 +147,7 @@ fn what_nobody_judged_is_forgotten_but_its_ids_are_not() {
         seconds: 1.0,
         strategy: Strategy::Newest,
         request: "r1",
+        with_similar: false,
     };
     store.label(&label, NOW).expect("said");
     assert_eq!(store.forget_unjudged(NOW + 1_000_000).expect("forgets"), 1);
@@ -164,8 +168,8 @@ fn files_of_others_and_of_newer_builds_are_refused() {
     assert!(matches!(Store::open(&folder.path().join("text")), Err(StoreError::Open { .. })));
     assert!(matches!(Store::open(&folder.path().join("missing/host.sqlite")), Err(StoreError::Open { .. })));
     let ours = folder.path().join("ours.sqlite");
-    assert_eq!(Store::open(&ours).expect("made").schema_version().expect("a version"), 1);
-    assert_eq!(Store::open(&ours).expect("again").schema_version().expect("a version"), 1);
+    let version = Store::open(&ours).expect("made").schema_version().expect("a version");
+    assert_eq!(Store::open(&ours).expect("again").schema_version().expect("a version"), version);
     rusqlite::Connection::open(&ours).expect("opens").execute_batch("PRAGMA user_version = 99").expect("writes");
-    assert!(matches!(Store::open(&ours), Err(StoreError::TooNew { found: 99, known: 1, .. })));
+    assert!(matches!(Store::open(&ours), Err(StoreError::TooNew { found: 99, known, .. }) if known == version));
 }

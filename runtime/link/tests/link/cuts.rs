@@ -22,7 +22,7 @@ fn record<'a>(number: u64, random: &mut Random, bytes: &'a mut Vec<u8>) -> Recor
     bytes.clear();
     bytes.extend((0..length).map(|_| random.bits() as u8));
     let poses = Poses { first_frame: number, captured_ns: 0, count: 0, bytes: Bytes::new(bytes).expect("fits") };
-    let content = Content::Sample(SampleRecord { person: 1, score: 0.0, poses });
+    let content = Content::Sample(SampleRecord { person: 1, score: 0.0, stands_for: 1, poses });
     Record { written_ns: number, wall_unix_ms: None, bundle_revision: 0, content }
 }
 

@@ -2,7 +2,7 @@
 
 use alfred_store::StoreError;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Request};
 use axum::http::{Response, StatusCode, header};
 use axum::response::IntoResponse;
@@ -87,6 +87,12 @@ impl IntoResponse for Answer {
 
 impl From<QueryRejection> for Answer {
     fn from(rejection: QueryRejection) -> Self {
+        Self { status: rejection.status(), reason: rejection.body_text() }
+    }
+}
+
+impl From<BytesRejection> for Answer {
+    fn from(rejection: BytesRejection) -> Self {
         Self { status: rejection.status(), reason: rejection.body_text() }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct VerdictBody {
     #[serde(default)]
     strategy: Strategy,
     request: String,
+    #[serde(default)]
+    with_similar: bool,
 }
 
 /// What to take back.
@@ -105,8 +107,9 @@ pub(crate) async fn verdict(
 ) -> Result<Json<LabelOutcome>, Answer> {
     let (Path(item), Json(body)) = (item?, body?);
     let said = app.database.write(move |store| {
-        let VerdictBody { verdict, seconds, strategy, request } = &body;
-        let new = NewLabel { item, reviewer: &caller.reviewer.name, verdict: *verdict, seconds: *seconds, strategy: *strategy, request };
+        let VerdictBody { verdict, seconds, strategy, request, with_similar } = &body;
+        let (reviewer, with_similar) = (&caller.reviewer.name, *with_similar);
+        let new = NewLabel { item, reviewer, verdict: *verdict, seconds: *seconds, strategy: *strategy, request, with_similar };
         store.label(&new, now())
     });
     Ok(Json(done(said.await)?))

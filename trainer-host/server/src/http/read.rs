@@ -1,8 +1,9 @@
 //! What only shows something.
 
-use super::App;
 use super::answer::{Answer, Json, done};
 use super::caller::Caller;
+use super::{App, now};
+use crate::expert::FrameScore;
 use alfred_store::agreement::Agreement;
 use alfred_store::audit::AuditLine;
 use alfred_store::bundle::{Bundle, Model};
@@ -12,22 +13,30 @@ use alfred_store::exchange::LabelFormat;
 use alfred_store::item::{Item, ItemKind};
 use alfred_store::label::Workload;
 use alfred_store::playback::Playback;
-use alfred_store::queue::{PAGE_ITEMS_MAX, QueueFilter, Strategy};
+use alfred_store::policy::PolicyPage;
+use alfred_store::queue::{PAGE_ITEMS_MAX, QueueFilter, Spread, Strategy, Waiting};
 use alfred_store::rollout::Rollout;
 use alfred_store::user::Role;
 use alfred_store::{Store, StoreError};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequestParts, Path, Query, Request, State};
-use axum::http::{HeaderName, header};
-use serde::Deserialize;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
+/// Header with the number of items that wait.
+const WAITING: HeaderName = HeaderName::from_static("x-alfred-waiting");
+/// Header with the verdicts that are left of today's budget.
+const BUDGET: HeaderName = HeaderName::from_static("x-alfred-budget");
+/// Bytes of the largest bundle.
+const BUNDLE_BYTES_MAX: u32 = alfred_store::bundle::BUNDLE_BYTES_MAX as u32;
 /// Lines of the longest list.
-const LINES_MAX: u32 = 500;
+pub(super) const LINES_MAX: u32 = 500;
 
-type Asked<T> = Result<Query<T>, QueryRejection>;
-type Number = Result<Path<i64>, PathRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Number = Result<Path<i64>, PathRejection>;
+type QueueAnswer = (HeaderMap, Json<Vec<Waiting>>);
 type Text = ([(HeaderName, &'static str); 1], Vec<u8>);
 
 /// Which items; see `QueueFilter`.
@@ -47,6 +56,12 @@ pub(crate) struct QueueQuery {
     seed: u32,
     #[serde(default)]
     second_opinions: bool,
+    #[serde(default)]
+    by_policy: bool,
+    #[serde(default)]
+    grouped: bool,
+    #[serde(default)]
+    snoozed: bool,
     items_max: Option<u32>,
 }
 
@@ -54,7 +69,26 @@ pub(crate) struct QueueQuery {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CameraQuery {
-    camera: Option<String>,
+    pub(super) camera: Option<String>,
+}
+
+/// The scores of an item's person by frame, and what they are measured by.
+#[derive(Serialize)]
+pub(crate) struct Curve {
+    threshold: Option<f64>,
+    /// AL Light's band: from the threshold to the median score of the camera's recent events.
+    band: Option<[f64; 2]>,
+    scores: Vec<FrameScore>,
+    /// Why there are none.
+    reason: Option<String>,
+}
+
+/// An item as it is shown.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    playback: Playback,
+    curve: Curve,
 }
 
 /// From a moment on.
@@ -77,18 +111,22 @@ pub(crate) struct BeforeQuery {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FormatQuery {
     #[serde(default)]
-    format: Format,
+    pub(super) format: Format,
 }
 
+/// csv or JSON lines.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Format {
+pub(crate) enum Format {
     #[default]
     Csv,
     Json,
 }
 
-async fn read<T: Send + 'static>(app: &App, work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static) -> Result<T, Answer> {
+pub(super) async fn read<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Answer> {
     done(app.database.read(work).await)
 }
 
@@ -97,9 +135,10 @@ pub(crate) async fn session(caller: Caller) -> Json<Value> {
     Json(json!({ "reviewer": caller.reviewer.name, "role": caller.reviewer.role, "guard": caller.guard }))
 }
 
-/// The next items to judge.
-pub(crate) async fn queue(State(app): State<App>, caller: Caller, query: Asked<QueueQuery>) -> Result<Json<Vec<Item>>, Answer> {
+/// The next items to judge; headers say how many wait in all, and how many verdicts are left today.
+pub(crate) async fn queue(State(app): State<App>, caller: Caller, query: Asked<QueueQuery>) -> Result<QueueAnswer, Answer> {
     let Query(query) = query?;
+    let by_policy = query.by_policy;
     let filter = QueueFilter {
         camera: query.camera,
         kind: query.kind,
@@ -111,13 +150,36 @@ pub(crate) async fn queue(State(app): State<App>, caller: Caller, query: Asked<Q
         strategy: query.strategy,
         seed: query.seed,
         second_opinions: query.second_opinions,
+        is_grouped: query.grouped,
+        is_snoozed: query.snoozed,
+        now_ms: now(),
         items_max: query.items_max.unwrap_or(PAGE_ITEMS_MAX),
     };
-    Ok(Json(read(&app, move |store| store.queue(&caller.reviewer.name, &filter)).await?))
+    if filter.strategy.needs_spread() && app.expert.is_none() {
+        return Err(super::review::no_models());
+    }
+    let expert = app.expert.clone();
+    let (page, left_today) = read(&app, move |store| {
+        let spread = expert.as_ref().map(|expert| |features: &[Vec<f32>], count: usize| expert.spread(features, count));
+        let spread = spread.as_ref().map(|spread| spread as Spread<'_>);
+        if by_policy {
+            let PolicyPage { page, budget } = store.queue_by_policy(&caller.reviewer.name, &filter, spread)?;
+            Ok((page, budget.left_today))
+        } else {
+            Ok((store.queue_page(&caller.reviewer.name, &filter, spread)?, None))
+        }
+    })
+    .await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(WAITING, HeaderValue::from(page.waiting));
+    if let Some(left_today) = left_today {
+        headers.insert(BUDGET, HeaderValue::from(left_today));
+    }
+    Ok((headers, Json(page.items)))
 }
 
 /// Reviewers see their own verdicts only, so that nobody is swayed; operators see all.
-fn hide_others(item: &mut Item, caller: &Caller) {
+pub(super) fn hide_others(item: &mut Item, caller: &Caller) {
     if caller.reviewer.role == Role::Reviewer {
         item.verdicts.retain(|opinion| opinion.reviewer == caller.reviewer.name);
     }
@@ -131,12 +193,30 @@ pub(crate) async fn item(State(app): State<App>, caller: Caller, item: Number) -
     Ok(Json(item))
 }
 
-/// One item with its skeletons.
-pub(crate) async fn playback(State(app): State<App>, caller: Caller, item: Number) -> Result<Json<Playback>, Answer> {
+/// One item with its skeletons and the curve of its scores.
+pub(crate) async fn playback(State(app): State<App>, caller: Caller, item: Number) -> Result<Json<Shown>, Answer> {
     let Path(number) = item?;
-    let mut playback = read(&app, move |store| store.playback(number)).await?;
-    hide_others(&mut playback.item, &caller);
-    Ok(Json(playback))
+    let expert = app.expert.clone();
+    let mut shown = read(&app, move |store| {
+        let playback = store.playback(number)?;
+        let item = &playback.item;
+        let bundle = match item.bundle_revision {
+            0 => None,
+            // A bundle that another host made is not here; then the curve says so.
+            revision => Some(store.bundle_part(&item.camera, revision, 0, BUNDLE_BYTES_MAX).unwrap_or_default()),
+        };
+        let scores = match expert {
+            Some(expert) => expert.scores(&playback, bundle.as_deref()),
+            None => Err("this daemon runs without models: run alfred-host serve".to_owned()),
+        };
+        let (scores, reason) = scores.map_or_else(|reason| (Vec::new(), Some(reason)), |scores| (scores, None));
+        let band = item.threshold.zip(store.al_light_band(Some(&item.camera))?).map(|(low, high)| [low, high]);
+        let curve = Curve { threshold: item.threshold, band, scores, reason };
+        Ok(Shown { playback, curve })
+    })
+    .await?;
+    hide_others(&mut shown.playback.item, &caller);
+    Ok(Json(shown))
 }
 
 /// All cameras.

@@ -122,12 +122,16 @@ impl Client {
         self.try_send("PUT", path, &body.to_string()).expect("an answer")
     }
 
-    /// Sends a body; keeps the session that an answer begins.
+    /// Sends JSON; keeps the session that an answer begins.
     pub fn try_send(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, Value), ureq::Error> {
+        self.send_as(method, path, body, "application/json")
+    }
+
+    /// Sends a body of any type; keeps the session that an answer begins.
+    pub fn send_as(&mut self, method: &str, path: &str, body: &str, kind: &str) -> Result<(u16, Value), ureq::Error> {
         let url = format!("{}{path}", self.base);
-        let request = if method == "PUT" { self.agent.put(url) } else { self.agent.post(url) };
-        let request =
-            request.header("cookie", &self.cookie).header("x-alfred-guard", &self.guard).header("content-type", "application/json");
+        let request = if method.eq_ignore_ascii_case("put") { self.agent.put(url) } else { self.agent.post(url) };
+        let request = request.header("cookie", &self.cookie).header("x-alfred-guard", &self.guard).header("content-type", kind);
         let mut answer = request.send(body)?;
         let cookie = answer.headers().get("set-cookie").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = answer.body_mut().read_to_string()?;

@@ -31,15 +31,20 @@ pub fn record(content: Content<'_>) -> Vec<u8> {
 }
 
 pub fn event(number: u64, kind: Kind, peak_score: f32) -> Vec<u8> {
+    event_at(number, kind, peak_score, 100)
+}
+
+/// An event of 20 frames from a frame on.
+pub fn event_at(number: u64, kind: Kind, peak_score: f32, first_frame: u64) -> Vec<u8> {
     record(Content::Event(EventMessage {
         id: number,
         kind,
         person: 3,
-        first_frame: 100,
-        last_frame: 120,
+        first_frame,
+        last_frame: first_frame + 20,
         anomalous_frames: 20,
         peak_score,
-        peak_frame: 110,
+        peak_frame: first_frame + 10,
         mean_score: peak_score - 0.5,
         threshold: 1.0,
     }))
@@ -75,7 +80,7 @@ pub fn sample(person: u32, score: f32) -> Vec<u8> {
     let poses: Vec<SegmentPose> = (50..74).map(|frame| pose(frame, person)).collect();
     let mut buffer = vec![0; 20_000];
     let (poses, _) = Poses::write(poses.iter(), Detail::Sample, &mut buffer);
-    record(Content::Sample(SampleRecord { person, score, poses }))
+    record(Content::Sample(SampleRecord { person, score, stands_for: 100, poses }))
 }
 
 /// Hands one record over.
@@ -88,6 +93,20 @@ pub fn take(store: &mut Store, boot: u64, sequence: u64, body: &[u8]) -> Stored 
 pub fn whole_event(store: &mut Store, number: u64, peak_score: f32) -> i64 {
     take(store, 1, 10 * number, &event(number, Kind::EndScoreFell, peak_score));
     take(store, 1, 10 * number + 1, &segment(number, 0, true, 90..131));
+    let filter = alfred_store::queue::QueueFilter { items_max: 200, ..Default::default() };
+    let found = store.queue("nobody", &filter).expect("a queue");
+    found.iter().find(|item| item.number == number).expect("it waits").id
+}
+
+/// As [`whole_event`], far from every other one in time and place, so that it is an incident of its own.
+pub fn lone_event(store: &mut Store, number: u64, peak_score: f32) -> i64 {
+    event_from(store, number, peak_score, 100_000 * number)
+}
+
+/// As [`whole_event`], from a frame on.
+pub fn event_from(store: &mut Store, number: u64, peak_score: f32, first_frame: u64) -> i64 {
+    take(store, 1, 10 * number, &event_at(number, Kind::EndScoreFell, peak_score, first_frame));
+    take(store, 1, 10 * number + 1, &segment(number, 0, true, first_frame - 10..first_frame + 31));
     let filter = alfred_store::queue::QueueFilter { items_max: 200, ..Default::default() };
     let found = store.queue("nobody", &filter).expect("a queue");
     found.iter().find(|item| item.number == number).expect("it waits").id
