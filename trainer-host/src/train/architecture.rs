@@ -16,8 +16,8 @@ use alfred_models::stg_nf::parameters::StgNfShape;
 use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
 
-/// Layers of SPARTA's encoder and decoder that are trained unless something else is asked for.
-pub const DEPTH: usize = 2;
+/// Layers of SPARTA's encoder and decoder that are trained unless something else is asked for: on real motion one ranked windows as well as four did.
+pub const DEPTH: usize = 1;
 
 /// Architectures that can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

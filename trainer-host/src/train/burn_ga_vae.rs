@@ -115,19 +115,6 @@ impl BurnModel for GaVaeModel {
         }
         let scores = (squares.clone() + 1e-12).sqrt();
         let Mode::Train(random) = mode else {
-            let which = std::env::var("ALFRED_SCORE").unwrap_or_default();
-            let scores = if which.is_empty() { scores } else {
-                let columns = LATENT_FRAMES * count * JOINTS;
-                let mean = values.clone().slice([0..latent_channels, 0..columns]);
-                let log_deviation = values.slice([latent_channels..2 * latent_channels, 0..columns]);
-                let divergence = ((mean.clone() * mean.clone()) + (log_deviation.clone() * 2.0).exp() - log_deviation * 2.0 - 1.0) * 0.5;
-                let divergence = rows(divergence, latent_channels).sum_dim(1).reshape([count]);
-                let norm = rows(mean.clone() * mean.clone(), latent_channels).sum_dim(1).reshape([count]);
-                let error = window - pass.decode(self.shape, mean);
-                let error = (error.clone() * error).reshape([CHANNELS, WINDOW_FRAMES, count, JOINTS]).permute([2, 0, 1, 3]);
-                let error = error.reshape([count, CHANNELS * WINDOW_FRAMES * JOINTS]).sum_dim(1).reshape([count]);
-                match which.as_str() { "kl" => divergence, "norm" => norm, "recon" => error, _ => error * 0.5 + divergence * self.beta }
-            };
             return Outcome { loss: scores.clone().mean(), scores, statistics: pass.statistics };
         };
         let columns = LATENT_FRAMES * count * JOINTS;
