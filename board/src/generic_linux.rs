@@ -1,10 +1,65 @@
-//! Any Linux: CLOCK_MONOTONIC and /proc.
+//! Any Linux: CLOCK_MONOTONIC, /proc, every thermal zone, and whatever else happens to be there.
 
-use crate::hal::{Clock, Memory};
+use crate::facts::Facts;
+use crate::hal::{AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, PoseSource, Power, SensorFault, Thermal, Watchdog};
+use crate::jetson::{PowerMeter, device_tree_identity};
+use crate::linux::{ServiceManager, ThermalZones, alarm_output, identity_text};
+use crate::root::Root;
 use alfred_core::units::MonotonicNs;
 use nix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// A machine of which nothing is known beforehand.
+#[derive(Clone, Debug)]
+pub struct GenericLinux {
+    facts: Facts,
+    root: Root,
+}
+
+impl GenericLinux {
+    /// The machine whose system paths lie below `root`.
+    #[must_use]
+    pub const fn new(facts: Facts, root: Root) -> Self {
+        Self { facts, root }
+    }
+}
+
+impl Board for GenericLinux {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+    fn identity(&self) -> Identity {
+        let tree = device_tree_identity(&self.root);
+        Identity {
+            model: tree.model.or_else(|| identity_text(&self.root, "/sys/class/dmi/id/product_name")),
+            // Readable by root only; as another user there is none.
+            serial: tree.serial.or_else(|| identity_text(&self.root, "/sys/class/dmi/id/product_serial")),
+        }
+    }
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(MonotonicClock)
+    }
+    fn memory(&self) -> Box<dyn Memory + Send> {
+        Box::new(ProcessMemory::open())
+    }
+    fn thermal(&self) -> Result<Box<dyn Thermal>, SensorFault> {
+        ThermalZones::open(&self.root, &self.facts.thermal.zones).map(|zones| Box::new(zones) as Box<dyn Thermal>)
+    }
+    fn power(&self) -> Result<Box<dyn Power>, SensorFault> {
+        PowerMeter::open(&self.root, &self.facts).map(|meter| Box::new(meter) as Box<dyn Power>)
+    }
+    fn watchdog(&self) -> Option<Box<dyn Watchdog>> {
+        ServiceManager::from_environment().map(|manager| Box::new(manager) as Box<dyn Watchdog>)
+    }
+    fn alarm_output(&self, target: &AlarmTarget) -> Result<Box<dyn AlarmOutput>, AlarmFault> {
+        alarm_output(&self.root, target)
+    }
+    fn pose_source(&self) -> Option<Box<dyn PoseSource>> {
+        None
+    }
+}
 
 /// CLOCK_MONOTONIC: the same clock as Python's `time.monotonic_ns()`, so that a pose estimator on this machine can stamp its frames.
 #[derive(Clone, Copy, Debug, Default)]

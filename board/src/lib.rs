@@ -1,11 +1,33 @@
-//! alfred-board: what a board gives ALFred on the edge. Contracts in [`hal`], one small file per board.
+//! alfred-board: what a board gives ALFred on the edge. Contracts in [`hal`], facts in `boards/*.toml`, one small file per board.
+//!
+//! All boards compile everywhere; [`select`] picks one by name, or by what the device tree says. Paths of the system start at a
+//! [`root::Root`] that tests point at a tree of their own. [`conformance`] is what every board must pass.
 
 pub mod hal;
 
+pub mod facts;
+
+pub mod root;
+
+pub mod select;
+
 pub mod generic_linux;
+
+pub mod jetson;
+
+pub mod linux;
+
+pub mod sim;
+
+pub mod conformance;
+
+#[doc(hidden)]
+pub mod fake_tree;
 
 pub mod file_storage;
 
 pub mod sim_storage;
+
+pub mod thread_policy;
 
 pub mod counting_allocator;

@@ -55,6 +55,7 @@ pub struct CutStorage {
     /// What the process sees.
     seen: MemoryStorage,
     bytes_left: u64,
+    writes_left: u64,
     bytes_written: u64,
     syncs: u64,
     is_off: bool,
@@ -75,7 +76,22 @@ impl CutStorage {
     /// A region whose power goes after `bytes_left` written bytes.
     #[must_use]
     pub fn new(region: MemoryStorage, bytes_left: u64) -> Self {
-        Self { settled: region.clone(), pending: Vec::new(), seen: region, bytes_left, bytes_written: 0, syncs: 0, is_off: false }
+        Self {
+            settled: region.clone(),
+            pending: Vec::new(),
+            seen: region,
+            bytes_left,
+            writes_left: u64::MAX,
+            bytes_written: 0,
+            syncs: 0,
+            is_off: false,
+        }
+    }
+
+    /// A region whose power goes with the write after `writes` whole ones.
+    #[must_use]
+    pub fn after_writes(region: MemoryStorage, writes: u64) -> Self {
+        Self { writes_left: writes, ..Self::new(region, u64::MAX) }
     }
 
     /// Whether the power has gone.
@@ -134,6 +150,8 @@ impl Storage for CutStorage {
         self.power()?;
         self.seen.range(at, bytes.len())?;
         let kept = usize::try_from(self.bytes_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let kept = if self.writes_left == 0 { 0 } else { kept };
+        self.writes_left = self.writes_left.saturating_sub(1);
         self.seen.write(at, &bytes[..kept])?;
         self.pending.push((at, bytes[..kept].to_vec()));
         self.bytes_left -= kept as u64;
@@ -151,9 +169,75 @@ impl Storage for CutStorage {
     }
 }
 
+/// A region on a full disk: after so many written bytes every write fails and changes nothing, until there is room again.
+#[derive(Debug)]
+pub struct FullStorage<S> {
+    inner: S,
+    bytes_left: u64,
+    refused: u64,
+}
+
+impl<S> FullStorage<S> {
+    /// A region with room for `bytes_left` more written bytes.
+    pub const fn new(inner: S, bytes_left: u64) -> Self {
+        Self { inner, bytes_left, refused: 0 }
+    }
+
+    /// Somebody deleted something.
+    pub const fn make_room(&mut self, bytes: u64) {
+        self.bytes_left = self.bytes_left.saturating_add(bytes);
+    }
+
+    /// Writes that were refused.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+impl<S: Storage> Storage for FullStorage<S> {
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read(at, buffer)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(left) = self.bytes_left.checked_sub(bytes.len() as u64) else {
+            self.refused += 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        };
+        self.inner.write(at, bytes)?;
+        self.bytes_left = left;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_power_goes_after_so_many_writes_and_a_full_disk_refuses_until_there_is_room() {
+        let mut storage = CutStorage::after_writes(MemoryStorage::new(8), 2);
+        storage.write(0, b"a").and_then(|()| storage.write(1, b"b")).expect("two writes");
+        storage.write(2, b"c").expect_err("the third");
+        assert!(storage.is_off());
+        assert_eq!(storage.after_power_cut(Unsynced::Kept).0, b"ab\0\0\0\0\0\0");
+        let mut storage = FullStorage::new(MemoryStorage::new(8), 3);
+        storage.write(0, b"abc").expect("room");
+        assert_eq!(storage.write(3, b"d").expect_err("full").kind(), io::ErrorKind::StorageFull);
+        storage.make_room(1);
+        storage.write(3, b"d").expect("room again");
+        let mut found = [0; 4];
+        storage.read(0, &mut found).and_then(|()| storage.sync()).expect("reading needs no room");
+        assert_eq!((&found, storage.refused()), (b"abcd", 1));
+    }
 
     #[test]
     fn the_power_goes_in_the_middle_of_a_write() {

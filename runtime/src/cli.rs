@@ -1,24 +1,30 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 the system failed, 2 bad input.
 
-use crate::config::{BundleConfig, Config, LaneName, ScaleName, Source};
+use crate::board_side::{self, BoardArguments, BoardConfig};
+use crate::config::{BundleConfig, Config, LaneName, MemoryConfig, ScaleName, Source};
 use crate::error::Error;
+use crate::live::board_source::BoardSource;
+use crate::live::care::Surroundings;
+use crate::live::health::BoardHealth;
 use crate::live::line_source::LineSource;
-use crate::live::link::{self, Inbox, LinkFeed, LinkSettings, NoSlots};
+use crate::live::link::{self, Desk, Inbox, LinkFeed, LinkSettings, NoSlots};
 use crate::live::sampling::Sampling;
 use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
 use crate::live::update::{UpdateSettings, Updates};
-use crate::live::{self, Deciding, LiveSettings};
+use crate::live::{self, Deciding, LiveSettings, sandbox};
 use crate::memory_map::MemoryMap;
 use crate::model_file::{self, Budget, LoadedModel};
 use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
-use alfred_board::generic_linux::MonotonicClock;
+use alfred_board::conformance::{self, Outcome};
+use alfred_board::hal::{Board, Clock};
 use alfred_bundle::fingerprint::fingerprint;
 use alfred_bundle::slots::SlotSettings;
 use alfred_clips::frame_mask::{self, FrameMask};
 use alfred_clips::pose_file::{self, Clip};
+use alfred_core::pipeline::PipelineConfig;
 use alfred_core::units::Threshold;
 use alfred_link::config::LinkConfig;
 use alfred_link::handle::LinkHandle;
@@ -102,6 +108,8 @@ struct RunArguments {
     /// Print the memory map to stderr before the first frame.
     #[arg(long, short)]
     verbose: bool,
+    #[command(flatten)]
+    board: BoardArguments,
 }
 
 #[derive(clap::Args)]
@@ -115,6 +123,9 @@ struct MemoryMapArguments {
     /// As one JSON object.
     #[arg(long)]
     json: bool,
+    /// As a drop-in of the systemd unit: the `MemoryMax=` that the configured ceiling asks for.
+    #[arg(long, conflicts_with = "json")]
+    systemd: bool,
 }
 
 #[derive(clap::Args)]
@@ -122,6 +133,9 @@ struct SelfTestArguments {
     /// A model file to load and check too.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// With `--board`: asks every part of the board too; no alarm is given.
+    #[command(flatten)]
+    board: BoardArguments,
 }
 
 /// Runs the command line.
@@ -277,10 +291,11 @@ fn run(arguments: &RunArguments) -> Result<(), Error> {
     signals.thread_block().map_err(|error| Error::system("signals", error))?;
     let stop =
         SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|error| Error::system("signals", error))?;
-    start(&config, pipeline, model, &stop)
+    let board = arguments.board.select(&config.board)?;
+    start(&config, board.as_ref(), pipeline, model, &stop)
 }
 
-fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model: LoadedModel, stop: &SignalFd) -> Result<(), Error> {
+fn start(config: &Config, board: &dyn Board, pipeline: PipelineConfig, model: LoadedModel, stop: &SignalFd) -> Result<(), Error> {
     let settings = LiveSettings {
         camera: config.camera.clone(),
         model: model.name.clone(),
@@ -302,17 +317,23 @@ fn start(config: &Config, pipeline: alfred_core::pipeline::PipelineConfig, model
         None => Deciding { live: factory, reserve: None, updates: None },
         Some(bundle) => updated(config, bundle, &settings, factory)?,
     };
-    let (clock, stop) = (Arc::new(MonotonicClock), Some(stop.as_fd()));
-    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, clock.clone()));
+    let (clock, stop, care) = (board.clock(), Some(stop.as_fd()), board_side::care(config, board));
+    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, &clock, &care.health));
     let (handle, feed) = linked.transpose()?.unzip();
+    let (writer, surroundings) = (unbuffered_stdout()?, Surroundings { clock, feed, care });
     let outcome = match config.input.source {
         Source::Stdin => {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::system("stdin", error))?;
-            live::run_linked(settings, deciding, LineSource::new(stdin), stop, clock, unbuffered_stdout()?, feed)
+            live::run_on_board(settings, deciding, LineSource::new(stdin), stop, writer, surroundings)
         }
         Source::Socket => {
             let source = SocketSource::listen(&config.input.socket, &config.input.allow_uids)?;
-            live::run_linked(settings, deciding, source, stop, clock, unbuffered_stdout()?, feed)
+            live::run_on_board(settings, deciding, source, stop, writer, surroundings)
+        }
+        Source::Board => {
+            let what = "the board has no pose source of its own: set it to stdin or socket, or take --board sim";
+            let source = board.pose_source().ok_or_else(|| Error::input("input.source", what))?;
+            live::run_on_board(settings, deciding, BoardSource(source), stop, writer, surroundings)
         }
     };
     // What was decided last is in the journal before the process ends; the host gets it now or after the next start.
@@ -326,7 +347,8 @@ fn linked(
     link: &LinkConfig,
     settings: &LiveSettings,
     deciding: &Deciding,
-    clock: Arc<MonotonicClock>,
+    clock: &Arc<dyn Clock>,
+    health: &BoardHealth,
 ) -> Result<(LinkHandle, LinkFeed), Error> {
     let threshold = deciding.live.rule.map_or(f32::INFINITY, |rule| rule.threshold().value());
     let confirmed_revision = deciding.reserve.as_ref().unwrap_or(&deciding.live).revision;
@@ -342,9 +364,27 @@ fn linked(
         sample_bytes_per_hour,
     };
     match config.bundle.as_ref().zip(deciding.updates.as_ref()) {
-        Some((bundle, updates)) => link::start(&link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal())),
-        None => link::start(&link, clock, NoSlots),
+        Some((bundle, updates)) => confined(config, &link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal()), health),
+        None => confined(config, &link, clock, NoSlots, health),
     }
+}
+
+/// Starts the link's threads from one that has confined itself, so that they are confined.
+fn confined(
+    config: &Config,
+    link: &LinkSettings<'_>,
+    clock: &Arc<dyn Clock>,
+    desk: impl Desk + 'static,
+    health: &BoardHealth,
+) -> Result<(LinkHandle, LinkFeed), Error> {
+    if !config.sandbox.confine_link {
+        return link::start(link, Arc::clone(clock), desk);
+    }
+    let rules = board_side::confinement(link.config, config.bundle.as_ref().map(|bundle| bundle.inbox.as_path()));
+    let ran = sandbox::confined(&rules, || link::start(link, Arc::clone(clock), desk));
+    let (started, enforcement) = ran.ok_or_else(|| Error::system("link", "its thread could not be started"))?;
+    sandbox::report(&enforcement, health);
+    started
 }
 
 /// Opens the slots: a bundle in them decides instead of the model file.
@@ -387,7 +427,11 @@ fn memory_map(arguments: &MemoryMapArguments) -> Result<(), Error> {
         (None, None) => None,
     };
     let map = MemoryMap::new(model.as_ref());
-    if arguments.json {
+    if arguments.systemd {
+        let config = arguments.config.as_ref().map(|path| Config::read(path)).transpose()?;
+        let ceiling = config.map_or_else(|| MemoryConfig::default().ceiling_bytes, |config| config.memory.ceiling_bytes);
+        println!("[Service]\nMemoryMax={}", MemoryMap::memory_max_bytes(ceiling));
+    } else if arguments.json {
         let json = serde_json::to_string_pretty(&map).map_err(|error| Error::system("stdout", error))?;
         println!("{json}");
     } else {
@@ -415,8 +459,27 @@ fn self_test(arguments: &SelfTestArguments) -> Result<(), Error> {
         let model = model_file::load(path, LaneName::Fast, Budget::Bounded { bytes: 64 << 20 })?;
         println!("ok      model: {} with windows of {} frames", model.name, model.window_frames());
     }
+    if arguments.board.board.is_some() {
+        failed += ask_board(arguments.board.select(&BoardConfig::default())?.as_ref());
+    }
     if failed > 0 {
         return Err(Error::system("self-test", format!("{failed} checks failed: do not let this build decide anything")));
     }
     Ok(())
+}
+
+/// Prints what every part of a board answers; how many break their contract.
+fn ask_board(board: &dyn Board) -> u32 {
+    let mut broken = 0;
+    for check in conformance::run(board, None) {
+        match check.outcome {
+            Outcome::Holds(text) => println!("ok      {}: {text}", check.part),
+            Outcome::Absent(text) => println!("absent  {}: {text}", check.part),
+            Outcome::Broken(text) => {
+                broken += 1;
+                println!("FAILED  {}: {text}", check.part);
+            }
+        }
+    }
+    broken
 }

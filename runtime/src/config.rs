@@ -1,7 +1,12 @@
 //! The configuration file of `alfred-edge run`: TOML, unknown keys refused, every default stated here.
 
+use crate::board_side::{self, BoardConfig, SandboxConfig};
 use crate::error::Error;
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::live::alarm::AlarmConfig;
+use crate::live::real_time::RealTimeConfig;
+use crate::live::thermal::ThermalConfig;
+use crate::live::watchdog::WatchdogConfig;
 use alfred_bundle::signature::{PublicKey, key_from_hex};
 use alfred_bundle::trial::TrialRules;
 use alfred_core::decision::DecisionRule;
@@ -60,6 +65,24 @@ pub struct Config {
     /// Whether and how weights are updated while it runs; left out: they are not.
     #[serde(default)]
     pub bundle: Option<BundleConfig>,
+    /// Which board this is, and what is simulated where it is none.
+    #[serde(default)]
+    pub board: BoardConfig,
+    /// What is asked of the system so that frames are decided in time.
+    #[serde(default)]
+    pub real_time: RealTimeConfig,
+    /// What is left out while the board is hot.
+    #[serde(default)]
+    pub thermal: ThermalConfig,
+    /// When the watchdog is kicked.
+    #[serde(default)]
+    pub watchdog: WatchdogConfig,
+    /// Who beside the board is told of events.
+    #[serde(default)]
+    pub alarm: AlarmConfig,
+    /// Whether the threads that talk to the network are confined.
+    #[serde(default)]
+    pub sandbox: SandboxConfig,
 }
 
 /// `[model]`.
@@ -165,6 +188,8 @@ pub enum Source {
     Stdin,
     /// Messages on a Unix SOCK_SEQPACKET socket.
     Socket,
+    /// The board's own source; only the simulated board has one.
+    Board,
 }
 
 impl Default for InputConfig {
@@ -490,6 +515,7 @@ impl Config {
         if config.model.arena_bytes > 1 << 30 {
             return Err(format!("model.arena_bytes = {}: at most 1 GiB", config.model.arena_bytes));
         }
+        board_side::check(&config)?;
         if let Some(bundle) = &config.bundle {
             bundle.check()?;
             Name::new(&config.camera).map_err(|error| format!("camera: {error}"))?;
@@ -558,53 +584,4 @@ fn describe(text: &str, error: &toml::de::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_shortest_file_is_complete_and_unknown_keys_are_refused_with_their_line() {
-        let config = Config::parse("[model]\nfile = \"w.safetensors\"\n").expect("complete");
-        assert_eq!((config.window.stride, config.smoothing.ahead_frames, config.input.deadline_us()), (1, 10, 33_333));
-        let error = Config::parse("[model]\nfile = \"w\"\nweight = 3\n").expect_err("unknown key");
-        assert!(error.contains("line 3") && error.contains("weight"), "{error}");
-        assert!(Config::parse("").expect_err("no model").contains("model"));
-    }
-
-    #[test]
-    fn values_outside_their_range_are_named() {
-        let cases = [
-            ("[smoothing]\nback_frames = 64", "smoothing: back_frames"),
-            ("[smoothing]\nsigma_frames = nan", "smoothing: sigma"),
-            ("[window]\nstride = 0", "window: stride"),
-            ("[input]\nframes_per_second = 0", "frames_per_second"),
-            ("[decision]\nthreshold = inf", "decision.threshold"),
-            ("[decision]\nthreshold = 1.0\nexit_margin = -1.0", "exit_margin"),
-            ("[input]\nsource = \"tape\"", "line 4"),
-        ];
-        for (text, part) in cases {
-            let error = Config::parse(&format!("[model]\nfile = \"w\"\n{text}\n")).expect_err("refused");
-            assert!(error.contains(part), "{error:?} should name {part:?}");
-        }
-    }
-
-    #[test]
-    fn the_configured_scale_and_threshold_come_before_the_models() {
-        let text = "[model]\nfile = \"w\"\nscale = {x = 3.0, y = 4.0}\n[decision]\nthreshold = 2.5\n";
-        let from_model = Threshold::new(9.0).ok();
-        let pipeline = Config::parse(text).expect("valid").pipeline(24, PixelScale::SQUARE, from_model).expect("valid");
-        assert_eq!(pipeline.scale, PixelScale { x: 3.0, y: 4.0 });
-        assert_eq!(pipeline.decision.map(|rule| rule.threshold().value()), Some(2.5));
-        let plain = Config::parse("[model]\nfile = \"w\"\nscale = \"published-stg-nf\"\n").expect("valid");
-        let pipeline = plain.pipeline(24, PixelScale::SQUARE, from_model).expect("valid");
-        assert_eq!(pipeline.scale, PixelScale::PUBLISHED_STG_NF);
-        assert_eq!(pipeline.decision.map(|rule| rule.threshold().value()), Some(9.0));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_refused(text in ".{0,200}") {
-            let _ = Config::parse(&text);
-        }
-    }
-}
+mod tests;

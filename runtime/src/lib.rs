@@ -16,6 +16,8 @@ pub mod tables;
 
 pub mod config;
 
+pub mod board_side;
+
 pub mod memory_map;
 
 pub mod live;

@@ -26,6 +26,13 @@ pub const IO_STACK_BYTES: usize = 96 * 1024;
 /// Stack of the update thread: signatures, self-tests and folding of weights.
 pub const UPDATE_STACK_BYTES: usize = 256 * 1024;
 
+/// Stack of the supervisor thread.
+pub const SUPERVISOR_STACK_BYTES: usize = 48 * 1024;
+
+/// Bytes of the process that the memory map does not know: the program's and libraries' pages, the allocator, the kernel's share. With
+/// them the map's ceiling becomes the unit's `MemoryMax=`.
+pub const PROCESS_BYTES: u64 = 48 << 20;
+
 /// Files of the inbox that one look takes notice of.
 pub const BUNDLE_FILES_PER_LOOK_MAX: usize = 64;
 

@@ -6,8 +6,8 @@
 
 use crate::error::Error;
 use crate::limits::LINK_BUNDLE_BYTES_MAX;
-use crate::limits::UPDATE_STACK_BYTES;
 use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_BUFFER_BYTES, OUTPUT_QUEUE, SEGMENT_BUFFER_POSES_MAX, SEGMENT_BUFFERS};
+use crate::limits::{PROCESS_BYTES, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES};
 use crate::live::TimedFrame;
 use crate::live::latency::Latency;
 use crate::live::line_source::LineSource;
@@ -93,6 +93,7 @@ impl MemoryMap {
             block("model", "scorer", 1, model_bytes),
             block("arena", "arena of the ONNX engine", 1, arena_bytes),
             block("stack", "ingest and output threads", 2, IO_STACK_BYTES),
+            block("stack", "supervisor thread", 1, SUPERVISOR_STACK_BYTES),
             block("stack", "scoring thread", 1, scoring_stack),
         ];
         let blocks: Vec<Block> = blocks.into_iter().filter(|block| block.bytes > 0).collect();
@@ -116,6 +117,12 @@ impl MemoryMap {
         self.total_bytes = blocks.iter().fold(self.total_bytes, |total, block| total.saturating_add(block.bytes));
         self.blocks.extend(blocks);
         self
+    }
+
+    /// What `MemoryMax=` of the unit must be for a ceiling of so many bytes.
+    #[must_use]
+    pub const fn memory_max_bytes(ceiling_bytes: u64) -> u64 {
+        ceiling_bytes.saturating_add(PROCESS_BYTES)
     }
 
     /// Checks the total against the configured ceiling.

@@ -3,8 +3,12 @@
 //! A binary of its own, since it installs a counting allocator. The feeder runs in the same process and must not allocate either.
 
 use alfred_board::counting_allocator::{CountingAllocator, process_allocations};
-use alfred_board::generic_linux::{MonotonicClock, ProcessMemory};
+use alfred_board::fake_tree::FakeTree;
+use alfred_board::generic_linux::ProcessMemory;
 use alfred_board::hal::Memory;
+use alfred_board::linux::ServiceManager;
+use alfred_board::select::select;
+use alfred_board::sim::SimSettings;
 use alfred_core::normalise::PixelScale;
 use alfred_core::pipeline::{Pipeline, Sink, WindowScore};
 use alfred_core::pose::{KeyPoint, PersonPose, PoseFrame};
@@ -12,18 +16,23 @@ use alfred_core::units::{FrameIndex, MonotonicNs, PersonId, Threshold};
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
+use alfred_runtime::board_side;
 use alfred_runtime::config::Config;
 use alfred_runtime::limits::SCORING_STACK_BYTES;
+use alfred_runtime::live::care::Surroundings;
 use alfred_runtime::live::sampling::Sampling;
+use alfred_runtime::live::slot_scorer::Decider;
 use alfred_runtime::live::socket_source::SocketSource;
-use alfred_runtime::live::{self, LiveSettings, WhenFull};
+use alfred_runtime::live::{self, Deciding, LiveSettings, WhenFull};
 use alfred_runtime::replay::HeapMemory;
 use alfred_wire::pose_message::{MESSAGE_BYTES_MAX, encode};
 use alfred_wire::sampler::SampleRules;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator(std::alloc::System);
@@ -161,6 +170,37 @@ fn feed(path: &std::path::Path, delay: u64) -> [(u64, u64); 2] {
     marks
 }
 
+/// The live path on a board: sensors of a made-up tree, a service manager that listens, an alarm line.
+struct LookedAfter {
+    tree: FakeTree,
+    manager: UnixDatagram,
+}
+
+impl LookedAfter {
+    fn new() -> Self {
+        let tree = FakeTree::of_board("jetson-orin-nano").expect("a tree");
+        tree.write("/sys/class/gpio/gpio79/value", "0\n").expect("a line");
+        let manager = UnixDatagram::bind(tree.path().join("notify")).expect("bound");
+        Self { tree, manager }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        let text = "[model]\nfile = \"unused\"\n[thermal]\nperiod_ms = 20\n[real_time]\ntouch_stacks = true\n\
+                    [alarm]\nline = \"/sys/class/gpio/gpio79/value\"\n";
+        let board = select("jetson-orin-nano", self.tree.root(), &SimSettings::default()).expect("a board");
+        let mut care = board_side::care(&Config::parse(text).expect("valid"), board.as_ref());
+        let manager = ServiceManager::at(self.tree.path().join("notify").as_os_str(), Some(Duration::from_millis(200)));
+        care.supervisor.as_mut().expect("sensors").watchdog = Some(Box::new(manager.expect("it listens")));
+        Surroundings { clock: board.clock(), feed: None, care }
+    }
+
+    /// Hears until the process ends.
+    fn listen(&self) {
+        let mut bytes = [0; 64];
+        while self.manager.recv(&mut bytes).is_ok() && !bytes.starts_with(b"STOPPING=1") {}
+    }
+}
+
 #[test]
 fn a_hundred_thousand_frames_allocate_nothing() {
     let config = Config::parse("[model]\nfile = \"unused\"\n").expect("defaults");
@@ -188,9 +228,15 @@ fn a_hundred_thousand_frames_allocate_nothing() {
     let path = std::env::temp_dir().join(format!("alfred-hot-path-{}.sock", std::process::id()));
     let source = SocketSource::listen(&path, &[]).expect("a socket");
     let (stop_reader, stop_writer) = nix::unistd::pipe().expect("a pipe");
+    let looked_after = LookedAfter::new();
+    let surroundings = looked_after.surroundings();
+    let health = Arc::clone(&surroundings.care.health);
+    let live = Decider { scorer: Box::new(scorer), rule: settings.pipeline.decision, revision: 0 };
+    let deciding = Deciding { live, reserve: None, updates: None };
     let marks = std::thread::scope(|scope| {
-        let live = scope
-            .spawn(|| live::run(settings, Box::new(scorer), source, Some(stop_reader.as_fd()), Arc::new(MonotonicClock), Tally::default()));
+        scope.spawn(|| looked_after.listen());
+        let stop = Some(stop_reader.as_fd());
+        let live = scope.spawn(move || live::run_on_board(settings, deciding, source, stop, Tally::default(), surroundings));
         let marks = feed(&path, delay);
         drop(stop_writer);
         live.join().expect("no panic").expect("no fault");
@@ -204,6 +250,8 @@ fn a_hundred_thousand_frames_allocate_nothing() {
         LINES.load(SeqCst)
     );
     assert_eq!(DECIDED.load(SeqCst), FRAMES, "every frame is decided");
+    assert!(health.watchdog_kicks.load(SeqCst) > 0 && health.alarms_given.load(SeqCst) > 0, "somebody looked after the process");
+    assert!(health.temperature().is_some() && health.power().is_some(), "and read its sensors");
     assert!(LINES.load(SeqCst) > FRAMES + 100, "events and segments came too");
     assert_eq!(allocations_after - allocations_before, 0, "allocations on the live path");
     assert!(resident_after <= resident_before + RESIDENT_GROWTH_BYTES_MAX, "resident memory is flat");

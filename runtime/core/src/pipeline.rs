@@ -241,6 +241,11 @@ impl<'m> Pipeline<'m> {
         self.config.decision = Some(rule);
     }
 
+    /// Scores every `stride`-th detection of a person from the next frame on, at least 1: what a hot board changes.
+    pub fn set_stride(&mut self, stride: u32) {
+        self.config.window.stride = stride.max(1);
+    }
+
     /// Takes one frame through every stage. `scorer` must be the one whose window length was given to [`Pipeline::new`].
     pub fn step<S: Scorer + ?Sized, K: Sink + ?Sized>(&mut self, frame: &PoseFrame, scorer: &mut S, sink: &mut K) -> Admission {
         let admission = self.admit(frame, sink);

@@ -26,6 +26,8 @@ pub struct IngestCounters {
     pub connections: AtomicU64,
     /// Connections refused: another user's.
     pub connections_refused: AtomicU64,
+    /// Looks at the source: that they go on shows that the thread lives.
+    pub rounds: AtomicU64,
 }
 
 /// A copy of [`IngestCounters`] at one moment.
@@ -104,6 +106,23 @@ impl Ingest<'_> {
         &self.counters
     }
 
+    /// Says that the source is looked at once more.
+    pub(crate) fn look(&self) {
+        self.counters.rounds.fetch_add(1, Relaxed);
+    }
+
+    /// [`Ingest::take`] from a source that may have nothing: then `decode` fails, and nothing is counted.
+    pub(crate) fn take_if_any<E>(&mut self, decode: impl FnOnce(&mut PoseFrame) -> Result<u32, E>) -> Flow {
+        let Some(mut timed) = self.spare.take().or_else(|| self.buffer()) else { return Flow::Stop };
+        match decode(&mut timed.frame) {
+            Ok(persons_over_limit) => self.hand_over(timed, persons_over_limit),
+            Err(_) => {
+                self.spare = Some(timed);
+                Flow::Continue
+            }
+        }
+    }
+
     /// Whether the output has failed, so that reading on is useless.
     #[must_use]
     pub fn should_stop(&self) -> bool {
@@ -126,19 +145,22 @@ impl Ingest<'_> {
                 self.spare = Some(timed);
                 Flow::Continue
             }
-            Ok(persons_over_limit) => {
-                self.counters.messages.fetch_add(1, Relaxed);
-                self.counters.persons_over_limit.fetch_add(u64::from(persons_over_limit), Relaxed);
-                timed.received = self.clock.now();
-                if timed.frame.captured.0 == 0 {
-                    timed.frame.captured = timed.received;
-                }
-                match self.ready.try_send(timed) {
-                    Ok(()) => Flow::Continue,
-                    // There is room for every frame of the pool; only an ended scoring thread refuses one.
-                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Flow::Stop,
-                }
-            }
+            Ok(persons_over_limit) => self.hand_over(timed, persons_over_limit),
+        }
+    }
+
+    /// Gives a frame to the scoring thread.
+    fn hand_over(&mut self, mut timed: Box<TimedFrame>, persons_over_limit: u32) -> Flow {
+        self.counters.messages.fetch_add(1, Relaxed);
+        self.counters.persons_over_limit.fetch_add(u64::from(persons_over_limit), Relaxed);
+        timed.received = self.clock.now();
+        if timed.frame.captured.0 == 0 {
+            timed.frame.captured = timed.received;
+        }
+        match self.ready.try_send(timed) {
+            Ok(()) => Flow::Continue,
+            // There is room for every frame of the pool; only an ended scoring thread refuses one.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Flow::Stop,
         }
     }
 

@@ -97,6 +97,7 @@ pub(crate) enum Wait {
 
 /// Waits until `input` or `stop` is readable.
 pub(crate) fn wait(input: BorrowedFd<'_>, stop: Option<BorrowedFd<'_>>, ingest: &Ingest<'_>) -> Result<Wait, Error> {
+    ingest.look();
     if ingest.should_stop() {
         return Ok(Wait::Stop);
     }

@@ -134,7 +134,7 @@ impl LinkFeed {
             Item::Sample(sample) => {
                 self.recorder.append(Priority::Sample, &self.record(Content::Sample(sample.record())));
             }
-            Item::Frame(_) => {}
+            Item::Frame(_) | Item::Degrade(_) => {}
         }
     }
 

@@ -24,18 +24,40 @@ pub mod output;
 
 pub mod link;
 
+pub mod health;
+
+pub mod care;
+
+pub mod real_time;
+
+pub mod thermal;
+
+pub mod watchdog;
+
+pub mod supervisor;
+
+pub mod alarm;
+
+pub mod board_source;
+
+pub mod sandbox;
+
 use crate::config::Source;
 use crate::error::Error;
-use crate::limits::{FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SAMPLE_BUFFERS, SEGMENT_BUFFERS, UPDATE_STACK_BYTES};
+use crate::limits::{
+    FRAME_POOL, IO_STACK_BYTES, OUTPUT_QUEUE, SAMPLE_BUFFERS, SEGMENT_BUFFERS, SUPERVISOR_STACK_BYTES, UPDATE_STACK_BYTES,
+};
 use alfred_board::hal::Clock;
 use alfred_core::pipeline::PipelineConfig;
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs};
+use care::{Care, Starter, Surroundings};
 use crossbeam::channel::{Receiver, Select, Sender, bounded};
 use ingest::{IngestCounters, PoseSource};
 use link::LinkFeed;
 use output::{Item, SegmentBuffer, StatsBuffer};
+use real_time::Role;
 use sampling::{SampleBuffer, Samples, Sampling};
 use slot_scorer::{Decider, SlotScorer};
 use std::io::Write;
@@ -81,7 +103,7 @@ pub enum WhenFull {
 impl From<Source> for WhenFull {
     fn from(source: Source) -> Self {
         match source {
-            Source::Stdin => Self::Wait,
+            Source::Stdin | Source::Board => Self::Wait,
             Source::Socket => Self::Shed,
         }
     }
@@ -206,8 +228,7 @@ pub fn run_deciding(
     run_linked(settings, deciding, source, stop, clock, writer, None)
 }
 
-/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
-/// figures written. What concerns the host goes to `feed`.
+/// Runs without a board's care; see [`run_on_board`].
 ///
 /// # Errors
 /// A writer that failed, or a thread that could not be started.
@@ -220,7 +241,25 @@ pub fn run_linked(
     writer: impl Write + Send,
     feed: Option<LinkFeed>,
 ) -> Result<(), Error> {
+    run_on_board(settings, deciding, source, stop, writer, Surroundings { clock, feed, care: Care::default() })
+}
+
+/// Runs until the source ends or `stop` becomes readable; then every frame that came is decided, every event ended, and the last health
+/// figures written. What concerns the host goes to the surroundings' feed.
+///
+/// # Errors
+/// A writer that failed, or a thread that could not be started.
+pub fn run_on_board(
+    settings: LiveSettings,
+    deciding: Deciding,
+    source: impl PoseSource,
+    stop: Option<BorrowedFd<'_>>,
+    writer: impl Write + Send,
+    surroundings: Surroundings,
+) -> Result<(), Error> {
+    let Surroundings { clock, feed, care: Care { real_time, health, supervisor, alarms, board } } = surroundings;
     let Deciding { live, reserve, updates } = deciding;
+    real_time::lock_memory(&real_time, &health);
     let counters = Arc::new(IngestCounters::default());
     let output_failed = AtomicBool::new(false);
     // Each end of a pool has one owner, so that whoever waits for a buffer notices when the other thread has ended.
@@ -239,12 +278,15 @@ pub fn run_linked(
     let (scorer, frame_thread) = SlotScorer::new(live, reserve);
     // Only an update thread may keep the output waiting.
     let updates = updates.map(|updates| (updates, item_tx.clone()));
-    let system = |error| Error::system("threads", error);
+    // Its sender goes with the scoring thread.
+    let (alive, ended) = bounded::<()>(0);
     thread::scope(|scope| {
+        let starter = Starter { scope, real_time, health: Arc::clone(&health) };
+        let care = output::OutputCare { alarms, health: Arc::clone(&health), board };
         let pools = output::Pools { segments: give_back_segments, stats: give_back_stats, samples: give_back_samples };
-        let mut output = output::Output::new(writer, pools, &output_failed, feed);
+        let mut output = output::Output::new(writer, pools, &output_failed, feed, care);
         output.start(&settings);
-        let output = named("output", IO_STACK_BYTES).spawn_scoped(scope, move || output.run(&item_rx)).map_err(system)?;
+        let output = starter.start("output", Role::Output, IO_STACK_BYTES, move || output.run(&item_rx))?;
         let scoring = scoring::Scoring {
             settings: &settings,
             scorer,
@@ -256,36 +298,44 @@ pub fn run_linked(
             samples: settings.sampling.as_ref().map(|sampling| Samples::new(sampling, free_samples, clock.now())),
             ingest: Arc::clone(&counters),
             clock: Arc::clone(&clock),
+            health,
         };
-        let scoring = named("scoring", settings.scoring_stack_bytes).spawn_scoped(scope, move || scoring.run()).map_err(system)?;
+        let scoring = starter.start("scoring", Role::Scoring, settings.scoring_stack_bytes, move || {
+            let _alive = alive;
+            scoring.run()
+        })?;
         let update = updates.map(|(updates, items)| {
-            named("update", UPDATE_STACK_BYTES).spawn_scoped(scope, move || {
+            starter.start("update", Role::Ordinary, UPDATE_STACK_BYTES, move || {
                 updates.run(&frame_thread, &items);
                 Ok(())
             })
         });
-        let update = update.transpose().map_err(system)?;
+        let update = update.transpose()?;
         let ingest = ingest::Ingest {
             when_full: settings.when_full,
             free: free_frames,
             stealable: ready_rx,
             ready: ready_tx,
-            counters,
+            counters: Arc::clone(&counters),
             clock,
             output_failed: &output_failed,
             spare: None,
         };
-        let ingest = named("ingest", IO_STACK_BYTES).spawn_scoped(scope, move || ingest.run(source, stop)).map_err(system)?;
+        let ingest = starter.start("ingest", Role::Ingest, IO_STACK_BYTES, move || ingest.run(source, stop))?;
+        // The last one, since it tells the watchdog that all of them run.
+        let supervisor = supervisor.map(|supervisor| {
+            starter.start("supervisor", Role::Ordinary, SUPERVISOR_STACK_BYTES, move || {
+                supervisor.run(&ended, &counters);
+                Ok(())
+            })
+        });
+        let supervisor = supervisor.transpose()?;
         let (ingest, scoring) = (joined("ingest thread", ingest), joined("scoring thread", scoring));
         let update = update.map_or(Ok(()), |update| joined("update thread", update));
         let output = joined("output thread", output);
-        ingest.and(scoring).and(update).and(output)
+        let supervisor = supervisor.map_or(Ok(()), |supervisor| joined("supervisor thread", supervisor));
+        ingest.and(scoring).and(update).and(output).and(supervisor)
     })
-}
-
-/// A thread to be, with a name for debuggers and a stack that is on the memory map.
-fn named(name: &str, stack_bytes: usize) -> thread::Builder {
-    thread::Builder::new().name(name.into()).stack_size(stack_bytes)
 }
 
 /// What a thread ended with; a panic is an error that says which one it was.

@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::limits::{OUTPUT_BUFFER_BYTES, SEGMENT_BUFFER_POSES_MAX};
+use crate::live::alarm::AlarmFeed;
+use crate::live::health::BoardHealth;
 use crate::live::ingest::IngestFigures;
 use crate::live::latency::LatencyFigures;
 use crate::live::link::LinkFeed;
@@ -19,6 +21,7 @@ use crossbeam::channel::{Receiver, Sender};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A segment part on its way to the output.
@@ -85,6 +88,8 @@ pub enum Item {
     Bundle(BundleState),
     /// A normal sample; it goes to the host only.
     Sample(Box<SampleBuffer>),
+    /// The degrade ladder was climbed or descended.
+    Degrade(DegradeMessage),
 }
 
 /// Where buffers go back to.
@@ -92,6 +97,21 @@ pub(crate) struct Pools {
     pub(crate) segments: Sender<Box<SegmentBuffer>>,
     pub(crate) stats: Sender<Box<StatsBuffer>>,
     pub(crate) samples: Sender<Box<SampleBuffer>>,
+}
+
+/// What holds from a frame on, since the board is hot, or no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DegradeMessage {
+    /// Rung of the ladder; 0: nothing is left out.
+    pub rung: u32,
+    /// Detections between two windows of a person.
+    pub stride: u32,
+    /// Whether a candidate is scored beside the live model.
+    pub scores_shadow: bool,
+    /// First frame for which it holds.
+    pub from_frame: u64,
+    /// The temperature, thousandths of a degree Celsius; `null` if it is not known any more.
+    pub temperature_milli_celsius: Option<i32>,
 }
 
 /// The output thread's state.
@@ -104,13 +124,20 @@ pub struct Output<'a, W: Write> {
     allocations_at_start: u64,
     /// What goes to the host.
     feed: Option<LinkFeed>,
+    /// Alarms beside the board.
+    alarms: Option<AlarmFeed>,
+    health: Arc<BoardHealth>,
+    /// Who runs where, for the first line.
+    board: BoardLine,
     fault: Option<io::Error>,
 }
 
 impl<'a, W: Write> Output<'a, W> {
-    pub(crate) fn new(writer: W, pools: Pools, failed: &'a AtomicBool, feed: Option<LinkFeed>) -> Self {
+    pub(crate) fn new(writer: W, pools: Pools, failed: &'a AtomicBool, feed: Option<LinkFeed>, care: OutputCare) -> Self {
         let writer = BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, writer);
-        Self { writer, pools, failed, memory: ProcessMemory::open(), allocations_at_start: 0, feed, fault: None }
+        let OutputCare { alarms, health, board } = care;
+        let memory = ProcessMemory::open();
+        Self { writer, pools, failed, memory, allocations_at_start: 0, feed, alarms, health, board, fault: None }
     }
 
     /// Writes the first line: who runs what.
@@ -123,6 +150,7 @@ impl<'a, W: Write> Output<'a, W> {
             window_frames: settings.pipeline.window.window_frames,
             delay_frames: settings.pipeline.window.centre_lag_frames() + settings.pipeline.smoothing.ahead_frames(),
             fingerprint: format!("{:016x}", fingerprint(&settings.pipeline)),
+            board: self.board.clone(),
         };
         self.line(&Line::Start(start));
         self.flush();
@@ -136,7 +164,9 @@ impl<'a, W: Write> Output<'a, W> {
             if std::mem::take(&mut is_first) {
                 self.allocations_at_start = process_allocations();
             }
+            self.health.flow.items_taken.fetch_add(1, Relaxed);
             self.write(item);
+            self.health.flow.items_done.fetch_add(1, Relaxed);
             // Nothing waits: let people see what there is.
             if items.is_empty() {
                 self.flush();
@@ -147,6 +177,9 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     fn write(&mut self, item: Item) {
+        if let Some(alarms) = &mut self.alarms {
+            alarms.take(&item);
+        }
         if let Some(feed) = &mut self.feed {
             feed.take(&item);
         }
@@ -162,10 +195,12 @@ impl<'a, W: Write> Output<'a, W> {
             Item::Sample(sample) => {
                 let _ = self.pools.samples.try_send(sample);
             }
+            Item::Degrade(message) => self.line(&Line::Degrade(&message)),
             Item::Stats(stats) => {
                 let resident_bytes = self.memory.resident_bytes();
                 let allocations = process_allocations() - self.allocations_at_start;
-                self.line(&Line::Stats(StatsLine { stats: &stats, resident_bytes, allocations }));
+                let health = Arc::clone(&self.health);
+                self.line(&Line::Stats(StatsLine { stats: &stats, resident_bytes, allocations, board: &health }));
                 let _ = self.pools.stats.try_send(stats);
             }
         }
@@ -205,6 +240,7 @@ enum Line<'l> {
     Segment(SegmentLine<'l>),
     Stats(StatsLine<'l>),
     Bundle(&'l BundleState),
+    Degrade(&'l DegradeMessage),
 }
 
 #[derive(Serialize)]
@@ -217,6 +253,25 @@ struct StartLine<'l> {
     delay_frames: usize,
     /// What a bundle for this device must be made for.
     fingerprint: String,
+    board: BoardLine,
+}
+
+/// Which board this is, for the first line.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BoardLine {
+    /// Name of the board's facts; empty: none was asked.
+    pub name: String,
+    /// What its firmware calls it.
+    pub model: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+}
+
+/// What the output thread does for the board's side.
+pub(crate) struct OutputCare {
+    pub(crate) alarms: Option<AlarmFeed>,
+    pub(crate) health: Arc<BoardHealth>,
+    pub(crate) board: BoardLine,
 }
 
 #[derive(Serialize)]
@@ -270,6 +325,7 @@ struct StatsLine<'l> {
     stats: &'l StatsBuffer,
     resident_bytes: Option<u64>,
     allocations: u64,
+    board: &'l BoardHealth,
 }
 
 impl Serialize for StatsLine<'_> {
@@ -286,6 +342,7 @@ impl Serialize for StatsLine<'_> {
         map.serialize_entry("step", &stats.step)?;
         map.serialize_entry("ingest", &stats.ingest)?;
         map.serialize_entry("counters", &CounterMap(&stats.counters))?;
+        map.serialize_entry("board", self.board)?;
         map.end()
     }
 }

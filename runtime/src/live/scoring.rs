@@ -2,14 +2,17 @@
 
 use crate::error::Error;
 use crate::limits::SEGMENT_BUFFER_POSES_MAX;
+use crate::live::health::BoardHealth;
 use crate::live::ingest::IngestCounters;
 use crate::live::latency::Latency;
-use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
+use crate::live::output::{DegradeMessage, Item, SegmentBuffer, StatsBuffer};
 use crate::live::sampling::Samples;
 use crate::live::slot_scorer::SlotScorer;
+use crate::live::thermal::RUNGS;
 use crate::live::{LiveSettings, TimedFrame, WhenFull, touch_thread};
 use crate::replay::HeapMemory;
 use alfred_board::hal::Clock;
+use alfred_board::thread_policy::page_faults;
 use alfred_core::event::Event;
 use alfred_core::pipeline::{FrameDecision, Pipeline, Sink, WindowScore};
 use alfred_core::scorer::Scorer;
@@ -18,6 +21,7 @@ use alfred_core::units::FrameIndex;
 use alfred_wire::output::{EventMessage, FrameMessage, SegmentHeader};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What the scoring thread owns.
 pub(crate) struct Scoring<'a> {
@@ -31,6 +35,7 @@ pub(crate) struct Scoring<'a> {
     pub(crate) samples: Option<Samples>,
     pub(crate) ingest: Arc<IngestCounters>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) health: Arc<BoardHealth>,
 }
 
 impl Scoring<'_> {
@@ -58,8 +63,12 @@ impl Scoring<'_> {
         let started = self.clock.now();
         let mut told = started;
         let mut deadline_misses = 0_u64;
+        let mut rung = 0;
+        let faults_at_start = page_faults().unwrap_or_default();
         while let Ok(timed) = self.ready.recv() {
+            self.health.flow.frames_taken.fetch_add(1, Relaxed);
             let begun = self.clock.now();
+            follow_ladder(&mut rung, &self.health, timed.frame.frame, &mut pipeline, &mut self.scorer, &mut sink);
             if let Some(rule) = self.scorer.between_frames(timed.frame.frame) {
                 pipeline.set_decision(rule);
                 sink.threshold = rule.threshold().value();
@@ -75,9 +84,11 @@ impl Scoring<'_> {
             deadline_misses += u64::from(latency > self.settings.deadline_us_max.saturating_mul(1000));
             // There is room for every frame of the pool, unless the ingest thread has ended.
             let _ = self.give_back.try_send(timed);
+            self.health.flow.frames_done.fetch_add(1, Relaxed);
             let period_ns = self.settings.stats_period_s.saturating_mul(1_000_000_000);
             if period_ns > 0 && ended.0 - told.0 >= period_ns {
                 told = ended;
+                tell_page_faults(faults_at_start, &self.health);
                 let figures = figures(started.0, ended.0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
                 // Health figures are told again soon: without a free buffer this turn is left out.
                 if let Some(mut buffer) = sink.spare_stats.take().or_else(|| self.stats.try_recv().ok()) {
@@ -87,6 +98,7 @@ impl Scoring<'_> {
             }
         }
         pipeline.finish(&mut sink);
+        tell_page_faults(faults_at_start, &self.health);
         let figures = figures(started.0, self.clock.now().0, &pipeline, &self.ingest, deadline_misses, &sink, &total, &step);
         // The last figures always arrive; an ended output thread has told its own fault.
         if let Some(mut buffer) = sink.spare_stats.take().or_else(|| self.stats.recv().ok()) {
@@ -94,6 +106,38 @@ impl Scoring<'_> {
             let _ = self.items.send(Item::Stats(buffer));
         }
         Ok(())
+    }
+}
+
+/// Takes over what the temperature asks for, before the frame `next` is scored.
+fn follow_ladder(
+    rung: &mut u32,
+    health: &BoardHealth,
+    next: FrameIndex,
+    pipeline: &mut Pipeline<'_>,
+    scorer: &mut SlotScorer,
+    sink: &mut LiveSink<'_>,
+) {
+    let asked = health.rung.load(Relaxed);
+    let Some(what) = RUNGS.get(asked as usize).filter(|_| asked != *rung) else { return };
+    *rung = asked;
+    let stride = sink.settings.pipeline.window.stride.saturating_mul(what.stride_factor);
+    pipeline.set_stride(stride);
+    scorer.set_scores_shadow(what.scores_shadow);
+    sink.pass_on(Item::Degrade(DegradeMessage {
+        rung: asked,
+        stride,
+        scores_shadow: what.scores_shadow,
+        from_frame: next.0,
+        temperature_milli_celsius: health.temperature().map(|temperature| temperature.0),
+    }));
+}
+
+/// Page faults of this thread since its first frame.
+fn tell_page_faults(at_start: (u64, u64), health: &BoardHealth) {
+    if let Ok((minor, major)) = page_faults() {
+        health.page_faults_minor.store(minor - at_start.0, Relaxed);
+        health.page_faults_major.store(major - at_start.1, Relaxed);
     }
 }
 
@@ -142,7 +186,7 @@ impl LiveSink<'_> {
         };
         match refused {
             None => {}
-            Some(Item::Event(_) | Item::Frame(_) | Item::Bundle(_)) => self.output_lost += 1,
+            Some(Item::Event(_) | Item::Frame(_) | Item::Bundle(_) | Item::Degrade(_)) => self.output_lost += 1,
             // The buffers stay in use: dropped ones would be missing from their pools for ever.
             Some(Item::Segment(buffer)) => {
                 self.segments_lost += 1;

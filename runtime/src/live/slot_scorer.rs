@@ -119,6 +119,8 @@ pub struct SlotScorer {
     commands: Receiver<Command>,
     answers: Sender<Answer>,
     tally: Arc<SharedTally>,
+    /// Off on the highest rung of the degrade ladder: a shadow then waits, and its tally with it.
+    scores_shadow: bool,
 }
 
 /// Whether a score reaches its model's threshold.
@@ -135,7 +137,12 @@ impl SlotScorer {
         let tally = Arc::new(SharedTally::default());
         let other = reserve.map_or(Other::Nobody, Other::Reserve);
         let update = FrameThread { commands: command_tx, answers: answer_rx, tally: Arc::clone(&tally) };
-        (Self { live, other, commands, answers, tally }, update)
+        (Self { live, other, commands, answers, tally, scores_shadow: true }, update)
+    }
+
+    /// Whether a candidate in shadow is scored.
+    pub fn set_scores_shadow(&mut self, scores_shadow: bool) {
+        self.scores_shadow = scores_shadow;
     }
 
     /// The rule that decides now.
@@ -189,6 +196,7 @@ impl Scorer for SlotScorer {
         let live_rule = self.live.rule;
         match &mut self.other {
             Other::Nobody => {}
+            Other::Shadow(_) if !self.scores_shadow => {}
             Other::Shadow(candidate) => {
                 let mut beside: [ScoreResult; BATCH_WINDOWS_MAX] = [Err(ScoreFault::Engine); BATCH_WINDOWS_MAX];
                 let count = windows.len().min(scores.len()).min(BATCH_WINDOWS_MAX);
