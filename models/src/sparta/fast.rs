@@ -159,12 +159,7 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Moments<V, VECTORS, GRO
     /// Writes the inverse deviation and the weighted mean. `sqrt(v) / v` instead of `1 / sqrt(v)`: where the variance overflowed,
     /// the result is NaN and not 0, so the fault shows in the score.
     #[inline(always)]
-    fn settle<L: Lane<Vector = V>>(
-        &self,
-        lane: L,
-        inverse: &mut Columns<V, VECTORS, GROUPS>,
-        mean: &mut Columns<V, VECTORS, GROUPS>,
-    ) {
+    fn settle<L: Lane<Vector = V>>(&self, lane: L, inverse: &mut Columns<V, VECTORS, GROUPS>, mean: &mut Columns<V, VECTORS, GROUPS>) {
         let (share, epsilon) = (lane.splat(INVERSE_EMBEDDING), lane.splat(NORM_EPSILON as f32));
         for group in 0..GROUPS {
             for vector in 0..VECTORS {

@@ -209,8 +209,7 @@ impl Mixing {
 }
 
 impl FoldedFeedForward {
-    const ZERO: Self =
-        Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
+    const ZERO: Self = Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
 
     fn set(&mut self, from: &FeedForward<'_>, before: &Pending) {
         let weight = |output: usize, input: usize| f64::from(from.first_weight[output * EMBEDDING + input]);
