@@ -136,9 +136,7 @@ pub fn trainer_of(
             let parameters = burn_sparta::fresh(options.depth, &mut Random::new(seed));
             Ok(sparta(&parameters, options.form, options, seed))
         }
-        (Architecture::Sparta, Some(Weights::Sparta(weights))) => {
-            Ok(sparta(&weights.parameters, weights.metadata.form, options, seed))
-        }
+        (Architecture::Sparta, Some(Weights::Sparta(weights))) => Ok(sparta(&weights.parameters, weights.metadata.form, options, seed)),
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
             Ok(Box::new(burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed)))

@@ -32,12 +32,7 @@ pub struct SpartaModel {
 
 /// A trainer of given parameters.
 #[must_use]
-pub fn trainer<V: AsRef<[f32]>>(
-    parameters: &SpartaParameters<V>,
-    form: Form,
-    dropout: f64,
-    seed: u64,
-) -> BurnTrainer<SpartaModel> {
+pub fn trainer<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, form: Form, dropout: f64, seed: u64) -> BurnTrainer<SpartaModel> {
     let spec = |tensor: alfred_models::sparta::parameters::Tensor<'_>| TensorSpec {
         name: tensor.name.to_string(),
         shape: tensor.shape.dimensions().to_vec(),

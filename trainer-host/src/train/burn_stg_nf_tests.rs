@@ -208,8 +208,7 @@ fn error_with(model: &str, folder: &Path, moved: Option<(&str, usize, f32)>) -> 
     let names = names(&automatic, &hand);
     let mut unique = names.clone();
     unique.dedup();
-    let theirs: Vec<f64> =
-        unique.iter().flat_map(|name| golden[&format!("grad.{name}")].iter().map(|value| f64::from(*value))).collect();
+    let theirs: Vec<f64> = unique.iter().flat_map(|name| golden[&format!("grad.{name}")].iter().map(|value| f64::from(*value))).collect();
     let compared = gradient.iter().zip(&theirs).zip(&names).filter(|(_, name)| !has_zero_gradient(name) && !is_cancelled(name));
     relative_error(compared.map(|((ours, theirs), _)| (ours, *theirs)))
 }

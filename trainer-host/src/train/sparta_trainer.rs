@@ -78,7 +78,8 @@ impl SpartaTrainer {
         };
         self.workspaces.iter_mut().for_each(|workspace| workspace.gradient.fill(0.0));
         let scores = self.pass(samples, &|index, score| Some(slope(index, score)));
-        let loss = |(score, label): (&f64, &f32)| if *label > 0.0 { *score } else { margin.map_or(0.0, |margin| (margin - score).max(0.0)) };
+        let loss =
+            |(score, label): (&f64, &f32)| if *label > 0.0 { *score } else { margin.map_or(0.0, |margin| (margin - score).max(0.0)) };
         let loss = scores.iter().zip(&samples.labels).map(loss).sum::<f64>() / count.max(1) as f64;
         let mut gradient = self.workspaces[0].gradient.clone();
         for workspace in &self.workspaces[1..] {
@@ -116,8 +117,12 @@ impl SpartaTrainer {
         } else {
             thread::scope(|scope| {
                 let work = &work;
-                let started: Vec<_> =
-                    self.workspaces.iter_mut().enumerate().map(|(thread, workspace)| scope.spawn(move || work(workspace, thread))).collect();
+                let started: Vec<_> = self
+                    .workspaces
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(thread, workspace)| scope.spawn(move || work(workspace, thread)))
+                    .collect();
                 // A thread that panicked has printed why; its windows then lack, and the caller's sums are not finite.
                 started.into_iter().map(|handle| handle.join().unwrap_or_default()).collect()
             })
