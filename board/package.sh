@@ -104,7 +104,7 @@ life() {
   holds id alfred-edge >/dev/null
   holds test "$(stat -c '%U %a' /var/lib/alfred-edge)" = "alfred-edge 700"
   holds alfred-edge self-test >/dev/null
-  holds alfred-edge run --check-config --config "$conf"
+  alfred-edge run --check-config --config "$conf" 2>/dev/null || fail "the packaged configuration is refused"
   if command -v systemd-analyze >/dev/null; then
     local complaints
     complaints=$(systemd-analyze verify "$unit" 2>&1 || true)

@@ -183,6 +183,11 @@ impl<S> FullStorage<S> {
         Self { inner, bytes_left, refused: 0 }
     }
 
+    /// The region below.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
     /// Somebody deleted something.
     pub const fn make_room(&mut self, bytes: u64) {
         self.bytes_left = self.bytes_left.saturating_add(bytes);

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Who does what the command line does, in the audit log.
-const WHO: &str = "command line";
+pub(crate) const WHO: &str = "command line";
 
 /// Arguments of `alfred-host serve`.
 #[derive(Clone, Debug, clap::Args)]
@@ -182,10 +182,12 @@ pub fn user(arguments: &UserArguments) -> Result<(), HostError> {
     Ok(())
 }
 
-fn open(database: &Path) -> Result<Store, HostError> {
+/// Opens the daemon's database.
+pub(crate) fn open(database: &Path) -> Result<Store, HostError> {
     Store::open(database).map_err(|error| HostError::argument(database.display(), error))
 }
 
-fn now_ms() -> i64 {
+/// Now, milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }

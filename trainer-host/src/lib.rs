@@ -39,5 +39,11 @@ pub mod expert;
 
 pub mod daemon_command;
 
+pub mod status_command;
+
+pub mod label_command;
+
+pub mod review_command;
+
 #[cfg(test)]
 mod command_tests;

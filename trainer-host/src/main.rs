@@ -8,6 +8,9 @@ use alfred_trainer_host::evaluate::{self, EvaluateArguments};
 use alfred_trainer_host::experiment::command::{self as experiment_command, ExperimentArguments};
 use alfred_trainer_host::export::command::{self as export_command, ExportArguments};
 use alfred_trainer_host::import::command::{self as import_command, ImportArguments};
+use alfred_trainer_host::label_command::{self, LabelArguments};
+use alfred_trainer_host::review_command::{self, ReviewArguments};
+use alfred_trainer_host::status_command::{self, StatusArguments};
 use alfred_trainer_host::synth_command::{self, SynthArguments};
 use alfred_trainer_host::train_command::{self, TrainArguments};
 use clap::{Parser, Subcommand};
@@ -45,6 +48,12 @@ enum Command {
     Enroll(EnrollArguments),
     /// Adds, renews or revokes reviewers.
     User(UserArguments),
+    /// Shows cameras and devices as the daemon's database has them.
+    Status(StatusArguments),
+    /// Judges items in a terminal.
+    Review(ReviewArguments),
+    /// Writes verdicts into a file, or takes those of another host.
+    Label(LabelArguments),
 }
 
 fn main() -> ExitCode {
@@ -70,5 +79,8 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
         Command::Cycle(arguments) => cycle_command::run(arguments),
         Command::Enroll(arguments) => daemon_command::enroll(arguments),
         Command::User(arguments) => daemon_command::user(arguments),
+        Command::Status(arguments) => status_command::run(arguments),
+        Command::Review(arguments) => review_command::run(arguments),
+        Command::Label(arguments) => label_command::run(arguments),
     }
 }

@@ -5,7 +5,7 @@ use crate::journal::{Journal, JournalError, Settings, block_at};
 use crate::open::OpenReport;
 use crate::superblock::SUPERBLOCK_BYTES;
 use alfred_board::hal::Storage;
-use alfred_board::sim_storage::MemoryStorage;
+use alfred_board::sim_storage::{FullStorage, MemoryStorage};
 use alfred_synth::random::Random;
 use alfred_wire::link::RecordId;
 use alfred_wire::name::Name;
@@ -227,5 +227,30 @@ proptest! {
     fn any_region_opens(bytes in proptest::collection::vec(any::<u8>(), 1024..3000)) {
         let (mut journal, _) = open(MemoryStorage(bytes), 1);
         prop_assert_eq!(all(&mut journal), vec![]);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_records_loses_none_that_it_took_and_is_over_when_there_is_room() {
+    for room in (0..4000).step_by(97) {
+        let (mut journal, _) = open(FullStorage::new(region(16), u64::MAX), 1);
+        journal.storage = FullStorage::new(journal.storage.into_inner(), room);
+        let (mut taken, mut refused) = (Vec::new(), 0);
+        for body in 0..12 {
+            match journal.append(Event, &[body; 100]) {
+                Ok(_) => taken.push(body),
+                Err(JournalError::Storage(error)) => {
+                    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+                    refused += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            if refused == 2 {
+                journal.storage.make_room(1 << 20);
+            }
+        }
+        assert_eq!(bodies(&mut journal), taken, "room {room}");
+        let (mut again, report) = open(journal.storage.into_inner(), 2);
+        assert_eq!((bodies(&mut again), report.damaged), (taken, 0), "room {room}, after a restart");
     }
 }

@@ -60,4 +60,19 @@ impl<'s> Starter<'s, '_> {
         });
         started.map_err(|error| Error::system("threads", error))
     }
+
+    /// Starts an ordinary thread, if there is one to start.
+    pub(crate) fn start_some(
+        &self,
+        name: &str,
+        stack_bytes: usize,
+        work: Option<impl FnOnce() + Send + 's>,
+    ) -> Result<Option<ScopedJoinHandle<'s, Result<(), Error>>>, Error> {
+        let Some(work) = work else { return Ok(None) };
+        let start = self.start(name, Role::Ordinary, stack_bytes, move || {
+            work();
+            Ok(())
+        });
+        start.map(Some)
+    }
 }

@@ -150,6 +150,36 @@ impl<T> Pool<T> {
     }
 }
 
+/// Pools and queues between the threads; every end has been waited at. Each end of a pool gets one owner, so that whoever waits for a buffer
+/// notices when the other thread has ended.
+struct Plumbing {
+    frames: Pool<TimedFrame>,
+    segments: Pool<SegmentBuffer>,
+    stats: Pool<StatsBuffer>,
+    samples: Pool<SampleBuffer>,
+    ready: (Sender<Box<TimedFrame>>, Receiver<Box<TimedFrame>>),
+    items: (Sender<Item>, Receiver<Item>),
+}
+
+impl Plumbing {
+    fn new(has_samples: bool) -> Self {
+        let plumbing = Self {
+            frames: Pool::new(FRAME_POOL, Box::default),
+            segments: Pool::new(SEGMENT_BUFFERS, SegmentBuffer::boxed),
+            stats: Pool::new(2, Box::default),
+            samples: Pool::new(if has_samples { SAMPLE_BUFFERS } else { 0 }, Box::default),
+            ready: bounded(FRAME_POOL),
+            items: bounded(OUTPUT_QUEUE),
+        };
+        touch_channel(&plumbing.frames.give_back, &plumbing.frames.free, Box::default);
+        touch_channel(&plumbing.segments.give_back, &plumbing.segments.free, SegmentBuffer::boxed);
+        touch_channel(&plumbing.stats.give_back, &plumbing.stats.free, Box::default);
+        touch_channel(&plumbing.ready.0, &plumbing.ready.1, Box::default);
+        touch_channel(&plumbing.items.0, &plumbing.items.1, || Item::Stats(Box::default()));
+        plumbing
+    }
+}
+
 /// How long a wait lasts that is only made so that its book-keeping exists.
 const TOUCH: Duration = Duration::from_micros(1);
 
@@ -262,19 +292,8 @@ pub fn run_on_board(
     real_time::lock_memory(&real_time, &health);
     let counters = Arc::new(IngestCounters::default());
     let output_failed = AtomicBool::new(false);
-    // Each end of a pool has one owner, so that whoever waits for a buffer notices when the other thread has ended.
-    let Pool { free: free_frames, give_back: give_back_frames } = Pool::<TimedFrame>::new(FRAME_POOL, Box::default);
-    let Pool { free: free_segments, give_back: give_back_segments } = Pool::new(SEGMENT_BUFFERS, SegmentBuffer::boxed);
-    let Pool { free: free_stats, give_back: give_back_stats } = Pool::<StatsBuffer>::new(2, Box::default);
-    let Pool { free: free_samples, give_back: give_back_samples } =
-        Pool::<SampleBuffer>::new(if settings.sampling.is_some() { SAMPLE_BUFFERS } else { 0 }, Box::default);
-    let (ready_tx, ready_rx) = bounded::<Box<TimedFrame>>(FRAME_POOL);
-    let (item_tx, item_rx) = bounded::<Item>(OUTPUT_QUEUE);
-    touch_channel(&give_back_frames, &free_frames, Box::default);
-    touch_channel(&give_back_segments, &free_segments, SegmentBuffer::boxed);
-    touch_channel(&give_back_stats, &free_stats, Box::default);
-    touch_channel(&ready_tx, &ready_rx, Box::default);
-    touch_channel(&item_tx, &item_rx, || Item::Stats(Box::default()));
+    let Plumbing { frames, segments, stats, samples, ready: (ready_tx, ready_rx), items: (item_tx, item_rx) } =
+        Plumbing::new(settings.sampling.is_some());
     let (scorer, frame_thread) = SlotScorer::new(live, reserve);
     // Only an update thread may keep the output waiting.
     let updates = updates.map(|updates| (updates, item_tx.clone()));
@@ -283,7 +302,7 @@ pub fn run_on_board(
     thread::scope(|scope| {
         let starter = Starter { scope, real_time, health: Arc::clone(&health) };
         let care = output::OutputCare { alarms, health: Arc::clone(&health), board };
-        let pools = output::Pools { segments: give_back_segments, stats: give_back_stats, samples: give_back_samples };
+        let pools = output::Pools { segments: segments.give_back, stats: stats.give_back, samples: samples.give_back };
         let mut output = output::Output::new(writer, pools, &output_failed, feed, care);
         output.start(&settings);
         let output = starter.start("output", Role::Output, IO_STACK_BYTES, move || output.run(&item_rx))?;
@@ -291,11 +310,11 @@ pub fn run_on_board(
             settings: &settings,
             scorer,
             ready: ready_rx.clone(),
-            give_back: give_back_frames,
+            give_back: frames.give_back,
             items: item_tx,
-            segments: free_segments,
-            stats: free_stats,
-            samples: settings.sampling.as_ref().map(|sampling| Samples::new(sampling, free_samples, clock.now())),
+            segments: segments.free,
+            stats: stats.free,
+            samples: settings.sampling.as_ref().map(|sampling| Samples::new(sampling, samples.free, clock.now())),
             ingest: Arc::clone(&counters),
             clock: Arc::clone(&clock),
             health,
@@ -304,16 +323,11 @@ pub fn run_on_board(
             let _alive = alive;
             scoring.run()
         })?;
-        let update = updates.map(|(updates, items)| {
-            starter.start("update", Role::Ordinary, UPDATE_STACK_BYTES, move || {
-                updates.run(&frame_thread, &items);
-                Ok(())
-            })
-        });
-        let update = update.transpose()?;
+        let update = updates.map(|(updates, items)| move || updates.run(&frame_thread, &items));
+        let update = starter.start_some("update", UPDATE_STACK_BYTES, update)?;
         let ingest = ingest::Ingest {
             when_full: settings.when_full,
-            free: free_frames,
+            free: frames.free,
             stealable: ready_rx,
             ready: ready_tx,
             counters: Arc::clone(&counters),
@@ -323,13 +337,8 @@ pub fn run_on_board(
         };
         let ingest = starter.start("ingest", Role::Ingest, IO_STACK_BYTES, move || ingest.run(source, stop))?;
         // The last one, since it tells the watchdog that all of them run.
-        let supervisor = supervisor.map(|supervisor| {
-            starter.start("supervisor", Role::Ordinary, SUPERVISOR_STACK_BYTES, move || {
-                supervisor.run(&ended, &counters);
-                Ok(())
-            })
-        });
-        let supervisor = supervisor.transpose()?;
+        let supervisor = supervisor.map(|supervisor| move || supervisor.run(&ended, &counters));
+        let supervisor = starter.start_some("supervisor", SUPERVISOR_STACK_BYTES, supervisor)?;
         let (ingest, scoring) = (joined("ingest thread", ingest), joined("scoring thread", scoring));
         let update = update.map_or(Ok(()), |update| joined("update thread", update));
         let output = joined("output thread", output);

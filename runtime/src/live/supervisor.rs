@@ -45,11 +45,8 @@ impl Supervisor {
         let tick = kick_period.map_or(self.period, |kick| kick.min(self.period)).max(Duration::from_millis(1));
         let (mut sensors_due, mut kick_due) = (Duration::ZERO, Duration::ZERO);
         let mut last = Verdict::Kick;
-        loop {
-            match ended.recv_timeout(tick) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        // Nobody sends: either the time is up, or the other end has gone.
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(tick) {
             sensors_due += tick;
             if sensors_due >= self.period {
                 sensors_due = Duration::ZERO;

@@ -1,5 +1,6 @@
 //! Figures for Prometheus, in its text form (version 0.0.4).
 
+use crate::mqtt::Mqtt;
 use alfred_link::host::ServerCounters;
 use alfred_store::{Store, StoreError};
 use std::fmt::{Display, Write};
@@ -26,7 +27,7 @@ impl Figures {
     }
 
     /// The figures as text.
-    pub(crate) fn text(&self, store: &Store, link: &ServerCounters) -> Result<String, StoreError> {
+    pub(crate) fn text(&self, store: &Store, link: &ServerCounters, mqtt: Option<&Mqtt>) -> Result<String, StoreError> {
         let mut text = String::new();
         let own = [
             ("alfred_http_requests_total", "HTTP requests.", &self.requests),
@@ -45,6 +46,16 @@ impl Figures {
         head(&mut text, "alfred_link_faults_total", "counter", "Connections of devices that ended with a fault, by its kind.");
         for (kind, count) in link.faults.seen() {
             line(&mut text, "alfred_link_faults_total", &[("kind", kind.name())], count);
+        }
+        if let Some(mqtt) = mqtt {
+            head(&mut text, "alfred_mqtt_connected", "gauge", "Whether the broker is there.");
+            line(&mut text, "alfred_mqtt_connected", &[], u8::from(mqtt.is_connected()));
+            head(&mut text, "alfred_mqtt_waiting", "gauge", "Messages that wait for the broker.");
+            line(&mut text, "alfred_mqtt_waiting", &[], mqtt.waiting());
+            head(&mut text, "alfred_mqtt_published_total", "counter", "Messages that the broker has acknowledged.");
+            line(&mut text, "alfred_mqtt_published_total", &[], mqtt.published.load(Relaxed));
+            head(&mut text, "alfred_mqtt_dropped_total", "counter", "Messages lost because too many waited for the broker.");
+            line(&mut text, "alfred_mqtt_dropped_total", &[], mqtt.dropped.load(Relaxed));
         }
         counts(&mut text, store)?;
         devices(&mut text, store)?;
@@ -67,6 +78,21 @@ fn counts(text: &mut String, store: &Store) -> Result<(), StoreError> {
     for camera in &cameras {
         line(text, "alfred_queue_items", &[("camera", &camera.name)], camera.items_unjudged);
     }
+    let live = cameras.iter().map(|camera| Ok((camera.name.as_str(), store.live_bundle(&camera.name)?)));
+    let live = live.collect::<Result<Vec<_>, StoreError>>()?;
+    head(text, "alfred_live_bundle_revision", "gauge", "Revision of the bundle that decides at a camera; 0: the devices' model file.");
+    for (camera, live) in &live {
+        line(text, "alfred_live_bundle_revision", &[("camera", camera)], live.as_ref().map_or(0, |live| live.revision));
+    }
+    head(text, "alfred_live_threshold", "gauge", "Threshold that decides at a camera.");
+    for (camera, live) in &live {
+        let threshold = live.as_ref().map_or_else(|| store.latest_threshold(camera), |live| Ok(Some(live.threshold)))?;
+        if let Some(threshold) = threshold {
+            line(text, "alfred_live_threshold", &[("camera", camera)], threshold);
+        }
+    }
+    head(text, "alfred_cycle_requests_waiting", "gauge", "Requests of people that the cycle has not served yet.");
+    line(text, "alfred_cycle_requests_waiting", &[], store.waiting_requests()?.len());
     Ok(())
 }
 

@@ -183,8 +183,9 @@ impl Mqtt {
         }
     }
 
-    /// Retained messages that were not said yet on this connection: cameras that are new, thresholds that have changed.
-    async fn news(&self, database: &Database, said: &mut BTreeMap<String, Option<f64>>) -> Vec<Message> {
+    /// Retained messages that were not said yet on this connection: cameras that are new, thresholds that have changed, alarms whose message
+    /// was lost.
+    async fn news(&self, database: &Database, said: &mut BTreeMap<String, Said>) -> Vec<Message> {
         let found = database.read(|store| {
             let cameras = store.cameras()?.into_iter().map(|camera| {
                 let live = store.live_bundle(&camera.name)?.map(|live| live.threshold);
@@ -202,15 +203,25 @@ impl Mqtt {
                 if let Some(home) = &self.config.discovery_prefix {
                     messages.extend(message::discovery(home, prefix, &camera));
                 }
-                messages.push(message::alarm(prefix, &camera, false));
             }
-            if let Some(threshold) = threshold.filter(|threshold| before.flatten() != Some(*threshold)) {
+            let is_alarmed = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_alarmed(&camera);
+            if before.is_none_or(|before| before.is_alarmed != is_alarmed) {
+                messages.push(message::alarm(prefix, &camera, is_alarmed));
+            }
+            if let Some(threshold) = threshold.filter(|threshold| before.and_then(|before| before.threshold) != Some(*threshold)) {
                 messages.push(message::threshold(prefix, &camera, threshold));
             }
-            said.insert(camera, threshold);
+            said.insert(camera, Said { threshold, is_alarmed });
         }
         messages
     }
+}
+
+/// What was said about a camera on this connection.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    threshold: Option<f64>,
+    is_alarmed: bool,
 }
 
 /// The tasks that run.

@@ -7,8 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::sync_channel;
-use support::{Client, Ground, number};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use support::{Client, Ground, number, records};
 
 const FILE: &str = "ALFRED_SERVER_TEST_FILE";
 
@@ -90,4 +92,120 @@ fn a_killed_daemon_loses_and_doubles_no_verdict() {
     assert_eq!(number(&ground.file(), "SELECT count(*) FROM labels"), ITEMS as i64);
     assert_eq!(number(&ground.file(), "SELECT count(DISTINCT item) FROM labels WHERE NOT is_repeat"), ITEMS as i64);
     assert_eq!(number(&ground.file(), "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+}
+
+/// Sends a request until a daemon answers it, as the page does: the same again, to whoever runs now, with the session that survived.
+fn insist(client: &mut Client, running: &Mutex<SocketAddr>, path: &str, body: &str) -> serde_json::Value {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match client.try_send("PUT", path, body) {
+            Ok((200, answer)) => return answer,
+            Ok((status, answer)) => panic!("{path}: {status} {answer}"),
+            Err(error) => assert!(Instant::now() < deadline, "{path}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let (cookie, guard) = (client.cookie.clone(), client.guard.clone());
+        *client = Client { cookie, guard, ..Client::new(*running.lock().expect("sound")) };
+    }
+}
+
+/// Skips and judges items, with a reload of the page now and then; returns what was sent.
+fn review(
+    name: &str,
+    mut client: Client,
+    items: impl Iterator<Item = u64>,
+    with_similar: bool,
+    running: &Mutex<SocketAddr>,
+    tell: &SyncSender<()>,
+) -> (Client, Vec<(u64, String)>) {
+    let mut requests = Vec::new();
+    for (at, item) in items.enumerate() {
+        insist(&mut client, running, &format!("/api/items/{item}/skip"), r#"{"is_skipped":true}"#);
+        let request = format!("{name} about {item}");
+        let body = json!({ "verdict": "normal", "seconds": 1, "strategy": "al", "request": request, "with_similar": with_similar });
+        insist(&mut client, running, &format!("/api/items/{item}/verdict"), &body.to_string());
+        requests.push((item, body.to_string()));
+        if at % 10 == 9 {
+            // A reload: everything that the page knew is gone but its cookie; the session gives the guard again.
+            let cookie = client.cookie.clone();
+            client = Client { cookie, ..Client::new(*running.lock().expect("sound")) };
+            client.guard = guard_of(running, &client);
+        }
+        let _ = tell.send(());
+    }
+    (client, requests)
+}
+
+#[test]
+fn two_reviewers_reloads_and_kills_lose_and_double_no_verdict_about_incidents() {
+    const INCIDENTS: u64 = 40;
+    const KILLS: usize = 2;
+    let ground = Ground::new(&["anna", "ben"], 0);
+    let mut store = ground.store();
+    for at in 0..INCIDENTS {
+        for part in 0..3 {
+            records::take_event(&mut store, 1 + 3 * at + part, 2.0, 100_000 * at + 100 * part);
+        }
+    }
+    let (mut child, address) = start(&ground);
+    let running = Arc::new(Mutex::new(address));
+    let (tell, told) = sync_channel::<()>(0);
+    let reviewers: Vec<_> = [("anna", 1, true), ("ben", 2, false)]
+        .into_iter()
+        .map(|(name, first, with_similar)| {
+            let mut client = Client::new(address);
+            assert_eq!(client.post("/api/login", &json!({ "reviewer": name, "token": ground.token(name) })).0, 200);
+            let (running, tell) = (Arc::clone(&running), tell.clone());
+            let items = (0..INCIDENTS).map(move |at| first + 3 * at);
+            std::thread::spawn(move || review(name, client, items, with_similar, &running, &tell))
+        })
+        .collect();
+    drop(tell);
+    for _ in 0..KILLS {
+        for _ in 0..(2 * INCIDENTS as usize) / (KILLS + 1) - 2 {
+            told.recv().expect("a verdict");
+        }
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let (next, address) = start(&ground);
+        child = next;
+        *running.lock().expect("sound") = address;
+    }
+    while told.recv().is_ok() {}
+    let file = ground.file();
+    let count = || number(&file, "SELECT count(*) FROM labels");
+    let mut all = 0;
+    for reviewer in reviewers {
+        let (mut client, requests) = reviewer.join().expect("every verdict was taken");
+        let before = count();
+        for (item, body) in &requests {
+            let again = insist(&mut client, &running, &format!("/api/items/{item}/verdict"), body);
+            assert_eq!(again["is_new"], false, "{body}");
+        }
+        assert_eq!(count(), before, "what was sent again is known");
+        all += requests.len();
+    }
+    assert_eq!(all, 2 * INCIDENTS as usize);
+    assert_eq!(number(&file, "SELECT count(*) FROM (SELECT 1 FROM standing GROUP BY item, reviewer HAVING count(*) > 1)"), 0);
+    assert_eq!(number(&file, "SELECT count(*) FROM labels WHERE follows IS NULL"), 2 * INCIDENTS as i64);
+    let half = "SELECT count(*) FROM labels AS lead WHERE reviewer = 'anna' AND follows IS NULL AND EXISTS (SELECT 1 FROM likenesses
+        JOIN likenesses AS own ON own.item = lead.item AND own.incident = likenesses.incident
+        WHERE NOT EXISTS (SELECT 1 FROM standing WHERE standing.item = likenesses.item))";
+    assert_eq!(number(&file, half), 0, "a verdict about an incident is about all of it, or was never given");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+}
+
+/// The guard of a session, from whichever daemon runs next.
+fn guard_of(running: &Mutex<SocketAddr>, client: &Client) -> String {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let url = format!("http://{}/api/session", running.lock().expect("sound"));
+        if let Ok(mut answer) = client.agent.get(url).header("cookie", &client.cookie).call() {
+            let session: serde_json::Value = serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON");
+            return session["guard"].as_str().expect("a guard").to_owned();
+        }
+        assert!(Instant::now() < deadline, "no daemon");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -20,8 +20,9 @@ const PRECISION_TOLERANCE: f64 = 5e-6;
 /// Hand-derived and automatic gradients, both in f32.
 const HAND_TOLERANCE: f64 = 1e-5;
 
-/// Against PyTorch: one of the 640 frames that falls on the other side of a rectifier's kink moves the gradient by 3e-3 (UBnormal
-/// unsupervised; the other two agree to 4e-5 and 2e-4). The hand-derived step is held to 5e-5 (golden_tests).
+/// Against PyTorch: one rectifier of the last flow, whose input is within two millionths of zero, moves the gradient by 3e-3 (UBnormal
+/// unsupervised; the other two agree to 4e-5 and 2e-4). On its other side the gradients agree to 6e-6
+/// (`the_difference_from_pytorch_is_one_rectifier_s_kink`). The hand-derived step is held to 5e-5 (golden_tests).
 const KINK_TOLERANCE: f64 = 1e-2;
 
 /// A few steps away from the start, so that nothing is at its initial value.
@@ -221,10 +222,10 @@ fn the_difference_from_pytorch_is_one_rectifier_s_kink() {
     let model = "ubnormal_unsup";
     let before = error_with(model, &folder, None);
     let mut best = (before, String::new());
-    for flow in 0..8 {
+    for flow in 5..8 {
         for suffix in ["block.0.tcn.0.bias", "block.0.tcn.3.bias"] {
             for index in 0..2 {
-                for step in [-3e-6, 3e-6] {
+                for step in [-2e-6, 2e-6] {
                     let name = format!("flow.layers.{flow}.{suffix}");
                     let error = error_with(model, &folder, Some((&name, index, step)));
                     if error < best.0 {

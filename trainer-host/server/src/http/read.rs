@@ -296,7 +296,7 @@ pub(crate) async fn metrics(State(app): State<App>, ConnectInfo(peer): ConnectIn
         let (mut parts, _) = request.into_parts();
         Caller::from_request_parts(&mut parts, &app).await?;
     }
-    let (figures, link) = (app.figures.clone(), app.link.clone());
-    let text = read(&app, move |store| figures.text(store, &link)).await?;
+    let (figures, link, mqtt) = (app.figures.clone(), app.link.clone(), app.mqtt.clone());
+    let text = read(&app, move |store| figures.text(store, &link, mqtt.as_deref())).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.into_bytes()))
 }

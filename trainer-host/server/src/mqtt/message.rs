@@ -88,7 +88,8 @@ impl OpenEvents {
         messages
     }
 
-    fn is_alarmed(&self, camera: &str) -> bool {
+    /// Whether an event goes on at a camera.
+    pub(crate) fn is_alarmed(&self, camera: &str) -> bool {
         self.last.values().any(|(of, _)| of == camera)
     }
 }

@@ -4,10 +4,11 @@
 #[path = "../../../store/tests/support/mod.rs"]
 pub mod records;
 
-use alfred_server::{Server, ServerConfig, user};
+use alfred_server::{Expert, Server, ServerConfig, user};
 use alfred_store::Store;
 use alfred_store::user::Role;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,7 +64,14 @@ pub struct Host {
 
 impl Host {
     pub fn start(config: &ServerConfig) -> Self {
-        let server = Server::bind(config).expect("binds");
+        Self::start_with(config, None)
+    }
+
+    pub fn start_with(config: &ServerConfig, expert: Option<Arc<dyn Expert>>) -> Self {
+        let mut server = Server::bind(config).expect("binds");
+        if let Some(expert) = expert {
+            server = server.with_expert(expert);
+        }
         let (http, devices) = (server.http_address().expect("an address"), server.device_address().expect("an address"));
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
@@ -112,6 +120,15 @@ impl Client {
     pub fn get_text(&self, path: &str) -> (u16, String) {
         let mut answer = self.agent.get(format!("{}{path}", self.base)).header("cookie", &self.cookie).call().expect("an answer");
         (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
+    }
+
+    /// As [`Self::get`], with the answer's headers by name.
+    pub fn get_with_headers(&self, path: &str) -> (HashMap<String, String>, Value) {
+        let mut answer = self.agent.get(format!("{}{path}", self.base)).header("cookie", &self.cookie).call().expect("an answer");
+        let headers = answer.headers().iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let headers = headers.collect();
+        let text = answer.body_mut().read_to_string().expect("text");
+        (headers, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     pub fn post(&mut self, path: &str, body: &Value) -> (u16, Value) {

@@ -103,10 +103,20 @@ pub fn lone_event(store: &mut Store, number: u64, peak_score: f32) -> i64 {
     event_from(store, number, peak_score, 100_000 * number)
 }
 
+/// As [`lone_event`], without looking for its item: for many of them.
+pub fn whole_lone_event(store: &mut Store, number: u64, peak_score: f32) {
+    take_event(store, number, peak_score, 100_000 * number);
+}
+
+/// An ended event with one segment, from a frame on.
+pub fn take_event(store: &mut Store, number: u64, peak_score: f32, first_frame: u64) {
+    take(store, 1, 10 * number, &event_at(number, Kind::EndScoreFell, peak_score, first_frame));
+    take(store, 1, 10 * number + 1, &segment(number, 0, true, first_frame.saturating_sub(10)..first_frame + 31));
+}
+
 /// As [`whole_event`], from a frame on.
 pub fn event_from(store: &mut Store, number: u64, peak_score: f32, first_frame: u64) -> i64 {
-    take(store, 1, 10 * number, &event_at(number, Kind::EndScoreFell, peak_score, first_frame));
-    take(store, 1, 10 * number + 1, &segment(number, 0, true, first_frame - 10..first_frame + 31));
+    take_event(store, number, peak_score, first_frame);
     let filter = alfred_store::queue::QueueFilter { items_max: 200, ..Default::default() };
     let found = store.queue("nobody", &filter).expect("a queue");
     found.iter().find(|item| item.number == number).expect("it waits").id
