@@ -8,10 +8,10 @@ mod support;
 use alfred_core::limits::BATCH_WINDOWS_MAX;
 use alfred_core::scorer::{ScoreFault, ScoreResult};
 use alfred_models::arena::ArenaAllocator;
+use alfred_synth::crowd::Crowd;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
-use support::crowd::Crowd;
 use support::engines::{TRACT_COLLAPSED, TRACT_EXPORTED, field};
 use support::machine;
 

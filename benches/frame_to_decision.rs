@@ -8,11 +8,11 @@ mod support;
 
 use alfred_core::limits::TRACKS_MAX;
 use alfred_models::stg_nf::scorer::Lane;
+use alfred_synth::crowd::Crowd;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use support::contest::Contender;
-use support::crowd::Crowd;
 use support::machine;
 use support::stream::{Model, Stream};
 

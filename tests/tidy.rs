@@ -30,13 +30,15 @@ const UNSAFE_PATHS: [&str; 6] = [
     "board/src/thread_policy.rs",
     // Static memory and an exported symbol; nothing of it is shipped.
     "tests/no_alloc_proof/src/lib.rs",
+    // The same on bare metal; nothing of it is shipped.
+    "tests/no_std_reach/src/",
 ];
 
 /// The only source file that may name the generic engine's crate.
 const TRACT_FILE: &str = "models/src/tract_engine/graph.rs";
 
 /// Packages outside the workspace, whose lock files must not name other versions than the workspace's.
-const EXCLUDED_PACKAGES: [&str; 2] = ["tests/no_alloc_proof", "tests/fuzz"];
+const EXCLUDED_PACKAGES: [&str; 4] = ["tests/no_alloc_proof", "tests/no_std_reach", "tests/fuzz", "benches/instruction_counts"];
 /// What only the fuzz package needs.
 const FUZZ_ONLY: [&str; 3] = ["arbitrary", "jobserver", "libfuzzer-sys"];
 

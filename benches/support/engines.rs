@@ -1,6 +1,5 @@
 //! Every engine that can run one and the same STG-NF model: native ones always, tract where the golden ONNX files are.
 
-use super::crowd::Crowd;
 use alfred_core::limits::BATCH_WINDOWS_MAX;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
@@ -13,6 +12,7 @@ use alfred_models::sparta::weights_file as sparta_file;
 use alfred_models::stg_nf::scorer::{Engine, Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file::{self, StgNfWeights};
 use alfred_models::tract_engine::{Budget, LoadError, ModelSource, TractEngine};
+use alfred_synth::crowd::Crowd;
 use alfred_synth::random::Random;
 use alfred_testkit::golden::{announce, golden_path};
 use alfred_testkit::tolerance::STG_NF_TOLERANCE_SHT;

@@ -2,8 +2,6 @@
 
 pub mod contest;
 
-pub mod crowd;
-
 pub mod engines;
 
 pub mod machine;

@@ -1,7 +1,6 @@
 //! The whole data path as the device runs it: default settings, our own weights, every person scored in every frame.
 
 use super::contest::Contender;
-use super::crowd::Crowd;
 use super::engines;
 use alfred_core::event::Event;
 use alfred_core::normalise::PixelScale;
@@ -13,6 +12,7 @@ use alfred_core::units::{AnomalyScore, FrameIndex, MonotonicNs, Threshold};
 use alfred_models::stg_nf::scorer::Lane;
 use alfred_runtime::config::Config;
 use alfred_runtime::replay::HeapMemory;
+use alfred_synth::crowd::Crowd;
 use std::hint::black_box;
 use std::rc::Rc;
 

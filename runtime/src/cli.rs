@@ -1,5 +1,6 @@
 //! The command line. Results go to stdout, everything else to stderr; exit codes: 0 done, 1 the system failed, 2 bad input.
 
+use crate::bench::command::{self as bench, BenchArguments};
 use crate::board_side::{self, BoardArguments, BoardConfig};
 use crate::config::{BundleConfig, Config, LaneName, MemoryConfig, ScaleName, Source};
 use crate::error::Error;
@@ -61,6 +62,8 @@ enum Command {
     MemoryMap(MemoryMapArguments),
     /// Check that this build computes on this machine what it should.
     SelfTest(SelfTestArguments),
+    /// Measure the whole live path on this machine: latency, deadline misses, allocations, memory.
+    Bench(BenchArguments),
 }
 
 #[derive(clap::Args)]
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::MemoryMap(arguments) => memory_map(&arguments),
         Command::SelfTest(arguments) => self_test(&arguments),
+        Command::Bench(arguments) => bench::command(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,4 +24,6 @@ pub mod live;
 
 pub mod self_test;
 
+pub mod bench;
+
 pub mod cli;

@@ -50,6 +50,9 @@ pub const LINK_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// See [`LINK_RETRY_FIRST`].
 pub const LINK_RETRY_LONGEST: Duration = Duration::from_secs(300);
 
+/// How long the output thread waits for a free record buffer before an event's record is lost and counted: a slow disk, not a broken one.
+pub const LINK_RECORD_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Thermal zones of the machine that a heartbeat looks at.
 pub const THERMAL_ZONES_MAX: usize = 64;
 

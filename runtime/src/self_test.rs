@@ -152,8 +152,12 @@ fn built_in_windows() -> Vec<Window> {
     (0..WINDOWS).map(window).collect()
 }
 
-/// A model of ordinary magnitudes that learnt nothing: enough to tell one computation from another.
 fn built_in_model() -> Result<StgNfScorer, String> {
+    StgNfScorer::new(&built_in_parameters()?, &Adjacency::published(), Lane::Exact).map_err(|fault| fault.to_string())
+}
+
+/// A model of ordinary magnitudes that learnt nothing: enough to tell one computation from another, and as dear as any other.
+pub(crate) fn built_in_parameters() -> Result<StgNfParameters, String> {
     let shape = StgNfShape::new(24).map_err(|fault| fault.to_string())?;
     let (mut parameters, mut numbers) = (StgNfParameters::zero(shape), Numbers(1));
     parameters.visit_mut(|tensor| {
@@ -162,7 +166,7 @@ fn built_in_model() -> Result<StgNfScorer, String> {
             *value = if tensor.role == TensorRole::RunningVariance { 0.6 + 0.5 * number } else { 0.5 * number };
         }
     });
-    StgNfScorer::new(&parameters, &Adjacency::published(), Lane::Exact).map_err(|fault| fault.to_string())
+    Ok(parameters)
 }
 
 fn exact_bits(model: &StgNfScorer, windows: &[Window]) -> Result<String, String> {

@@ -130,3 +130,30 @@ fn memory_map_and_self_test_answer() {
     assert!(output.status.success(), "{told}");
     assert!(told.contains("ok      exact lane's bits") && told.contains("0 allocations"), "{told}");
 }
+
+#[test]
+fn bench_drives_the_whole_live_path_and_accounts_for_every_frame() {
+    let folder = Folder::new("bench");
+    let svg = folder.0.join("histogram.svg");
+    let arguments = ["--persons", "3", "--minutes", "0.05", "--warm-up-seconds", "3", "--cold-starts", "1", "--stress", "--json"];
+    let output = run(&[&["bench", "--svg", text(&svg)][..], &arguments[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} is missing: {report}"));
+    assert_eq!((number("frames"), number("persons")), (90.0, 3.0));
+    // Times say nothing on a busy machine; that none is missing, and that nothing was allocated, hold on any.
+    assert_eq!(number("allocations"), 0.0, "{report}");
+    assert_eq!(number("deadline_misses"), number("deadline_misses_of_the_machine") + number("deadline_misses_of_ours"));
+    assert!(number("stress_threads") >= 1.0 && number("resident_bytes_at_end") > 1e6);
+    if number("lost") == 0.0 {
+        assert_eq!(number("windows_scored"), number("windows_expected"), "everybody is scored in every frame");
+    }
+    assert!(report["due_to_written"]["p50_us"].as_f64().is_some_and(|time| time > 0.0), "{report}");
+    assert!(report["cold_starts"]["to_first_score"]["max_us"].as_f64().is_some_and(|time| time > 0.0), "{report}");
+    assert!(fs::read_to_string(svg).expect("the histogram").starts_with("<svg"));
+    for (arguments, part) in
+        [(["--persons", "65"], "64 persons"), (["--minutes", "0"], "--minutes"), (["--cold-starts", "9999"], "--cold-starts")]
+    {
+        assert_refused(&run(&[&["bench"][..], &arguments[..]].concat()), &[part]);
+    }
+}

@@ -1,221 +1,184 @@
-//! One camera of the demo: its people, its `alfred-edge` process, and what came of them.
+//! One camera of the demo: its people and its `alfred-edge` process, from the first frame until the held-out stretch is over.
 
-use alfred_core::pipeline::{FrameDecision, Pipeline, Sink};
-use alfred_models::tract_engine::Budget;
-use alfred_runtime::config::{Config, LaneName};
-use alfred_runtime::model_file;
-use alfred_runtime::replay::HeapMemory;
-use alfred_synth::camera::CameraSpec;
-use alfred_synth::director::Events;
-use alfred_synth::scene::{Scene, SceneFrame};
-use alfred_trainer_host::metric::confusion::Confusion;
-use alfred_trainer_host::metric::eer::equal_error_rate_of;
-use alfred_wire::pose_message::{MESSAGE_BYTES_MAX, encode};
+use crate::annotator::Truth;
+use crate::judge::Flagged;
+use alfred_store::Store;
+use alfred_store::cycle::{CycleState, Phase};
+use alfred_store::evaluation::Evaluation;
+use alfred_testkit::closed_loop::device::{Device, Told};
+use alfred_testkit::closed_loop::scene::{Camera, KeptFrame};
 use indicatif::ProgressBar;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, socket};
-use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Share of anomalous time: balanced as the warm-up phase's validation set, since a demo is short. A real camera is below 1 %.
-const ANOMALOUS_SHARE: f64 = 0.4;
-/// Frames of the warm-up phase, labelled.
-const WARM_UP_FRAMES: usize = 18_000;
 /// How much faster than real time frames are fed.
-const SPEED: f64 = 10.0;
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const SPEED: f64 = 10.0;
+/// Frames between two looks into the database.
+const LOOK_FRAMES: usize = 60;
+/// How long a device may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one camera needs.
 pub(crate) struct CameraRun<'d> {
     pub(crate) name: &'d str,
     pub(crate) edge: &'d Path,
-    pub(crate) folder: &'d Path,
-    pub(crate) weights: &'d Path,
+    pub(crate) config: PathBuf,
+    pub(crate) database: PathBuf,
     pub(crate) seed: u64,
-    pub(crate) seconds: f64,
+    pub(crate) anomalous_share: f64,
+    /// Slices of active learning to wait for.
+    pub(crate) slices: u64,
+    /// Frames of the held-out stretch.
+    pub(crate) held_out: usize,
+    /// When the loop must be over, whatever it has reached.
+    pub(crate) until: Instant,
+    pub(crate) truth: Arc<Truth>,
+    /// Set when no more verdicts are wanted.
+    pub(crate) is_done: Arc<AtomicBool>,
     pub(crate) bar: ProgressBar,
 }
 
 /// What came of one camera.
-pub(crate) struct CameraReport {
+pub(crate) struct CameraRecord {
     pub(crate) name: String,
-    pub(crate) frames: u64,
-    pub(crate) frames_dropped: u64,
-    pub(crate) windows: u64,
-    pub(crate) events: u64,
+    pub(crate) frames: Vec<KeptFrame>,
+    /// The device's own events.
+    pub(crate) flagged: Vec<Flagged>,
+    /// Revision and the frame from which on it decided.
+    pub(crate) swaps: Vec<(u64, u64)>,
+    /// What became of bundles: revision and last stage.
+    pub(crate) stages: Vec<(u64, String)>,
+    /// Frame that was newest when each slice was closed.
+    pub(crate) closed_at: Vec<u64>,
+    /// Slices of the warm-up phase.
+    pub(crate) warm_up_rounds: u64,
+    pub(crate) evaluations: Vec<Evaluation>,
+    /// First frame of the held-out stretch.
+    pub(crate) held_out_from: u64,
+    /// The device's last figures.
+    pub(crate) stats: Value,
+    /// Longest time between two decided frames around a swap, and over the whole run, as they were read here.
+    pub(crate) gap_at_swap: Duration,
     pub(crate) segments: u64,
-    pub(crate) segments_lost: u64,
-    pub(crate) allocations: u64,
-    pub(crate) resident_bytes: u64,
-    pub(crate) latency_p50_us: f64,
-    pub(crate) latency_p99_us: f64,
-    /// With the threshold that came with the weights.
-    pub(crate) source: Confusion,
-    /// With the camera's own EER threshold.
-    pub(crate) camera: Confusion,
 }
 
 impl CameraRun<'_> {
-    pub(crate) fn run(self) -> Result<CameraReport, String> {
-        let camera = CameraSpec::named(self.name).ok_or_else(|| format!("there is no camera {}", self.name))?;
-        let mut scene = Scene::new(&camera, Events::Share(ANOMALOUS_SHARE), self.seed);
-        self.bar.set_length(WARM_UP_FRAMES as u64);
-        self.bar.set_message("warm-up phase");
-        let thresholds = self.warm_up(&mut scene)?;
-        let frames = (self.seconds * camera.rate * SPEED) as usize;
-        self.bar.set_length(frames as u64);
-        self.bar.set_position(0);
-        self.bar.set_message(format!("live, threshold {:.3}", thresholds.camera));
-        let report = self.live(&mut scene, frames, camera.rate, thresholds);
-        self.bar.finish_with_message("done");
-        report
-    }
-
-    fn config_text(&self, socket: &Path, rate: f64, threshold: f64) -> String {
-        format!(
-            "camera = {:?}\n[model]\nfile = {:?}\n[input]\nsource = \"socket\"\nsocket = {:?}\nframes_per_second = {rate:.1}\n\
-             [decision]\nthreshold = {threshold:.6}\n[output]\nframes = true\nstats_period_s = 0\n",
-            self.name,
-            self.weights.display().to_string(),
-            socket.display().to_string(),
-        )
-    }
-
-    /// Labelled frames through the device's own data path give the camera's EER threshold on smoothed frame scores.
-    fn warm_up(&self, scene: &mut Scene) -> Result<Thresholds, String> {
-        struct Smoothed(Vec<Option<f64>>);
-        impl Sink for Smoothed {
-            fn frame(&mut self, decision: &FrameDecision) {
-                self.0.push(decision.smoothed.map(|score| f64::from(score.value())));
+    pub(crate) fn run(self) -> Result<CameraRecord, String> {
+        let mut camera = Camera::new(self.name, self.anomalous_share, self.seed)?;
+        let mut device = Device::start(self.edge, &self.config)?;
+        let store = Store::open(&self.database).map_err(|error| error.to_string())?;
+        let (mut frames, mut told, mut closed_at, mut warm_up) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut left, mut held_out_from, mut line) = (None, 0, String::new());
+        let (step, begun) = (Duration::from_secs_f64(1.0 / (camera.rate * SPEED)), Instant::now());
+        self.bar.set_length(self.slices + 1);
+        while left != Some(0) {
+            let Some(frame) = camera.next() else { break };
+            frame.write_line(&mut line);
+            self.truth.add(self.name, &frame);
+            device.feed(line.as_bytes())?;
+            frames.push(frame);
+            told.extend(device.output.try_iter());
+            if let Some(left) = &mut left {
+                *left -= 1;
+            } else if frames.len().is_multiple_of(LOOK_FRAMES) {
+                let state = store.cycle_state(self.name).map_err(|error| error.to_string())?;
+                while (closed_at.len() as u64) < state.slice {
+                    closed_at.push(frames.len() as u64);
+                }
+                self.show(&state, frames.len(), &told);
+                if state.phase == Phase::ActiveLearning {
+                    warm_up.get_or_insert(state.slice);
+                }
+                let has_learned = warm_up.is_some_and(|warm_up| state.slice >= warm_up + self.slices);
+                if has_learned || Instant::now() > self.until {
+                    self.is_done.store(true, Relaxed);
+                    if self.is_settled(&store)? || Instant::now() > self.until + PATIENCE / 3 {
+                        left = Some(self.held_out);
+                        held_out_from = frames.len() as u64;
+                        self.bar.set_message("held-out frames");
+                    }
+                }
             }
+            // A frame that is late stays late: the next ones come on time again.
+            let due = step * u32::try_from(frames.len()).unwrap_or(u32::MAX);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
         }
-        let config = Config::parse(&self.config_text(Path::new("unused"), 30.0, 0.0))?;
-        let mut model = model_file::load(self.weights, LaneName::Fast, Budget::Unbounded).map_err(|error| error.to_string())?;
-        let settings = config.pipeline(model.window_frames(), model.scale, None)?;
-        let (mut memory, mut smoothed, mut truth) = (HeapMemory::default(), Smoothed(Vec::new()), Vec::new());
-        let mut pipeline = Pipeline::new(settings, model.window_frames(), memory.lend()).map_err(|error| error.to_string())?;
-        let source = model.threshold.ok_or("the weights have no threshold")?.value();
-        for frame in scene.by_ref().take(WARM_UP_FRAMES) {
-            pipeline.step(&frame.poses, model.scorer(), &mut smoothed);
-            truth.push(frame.anomalous);
-            self.bar.inc(1);
-        }
-        pipeline.finish(&mut smoothed);
-        let samples = smoothed.0.iter().zip(&truth).filter_map(|(score, anomalous)| score.map(|score| (score, *anomalous)));
-        let camera = equal_error_rate_of(samples).map_err(|fault| format!("warm-up phase: {fault}, or use another --seed"))?.threshold;
-        Ok(Thresholds { source: f64::from(source), camera })
+        told.extend(device.end(PATIENCE)?);
+        let evaluations = store.evaluations(Some(self.name), 1000).map_err(|error| error.to_string())?;
+        self.bar.finish_with_message("done");
+        let warm_up_rounds = warm_up.unwrap_or(evaluations.len() as u64);
+        record(self.name, frames, &told, Closed { at: closed_at, warm_up_rounds }, evaluations, held_out_from)
     }
 
-    fn live(&self, scene: &mut Scene, frames: usize, rate: f64, thresholds: Thresholds) -> Result<CameraReport, String> {
-        let socket_path = self.folder.join(format!("{}.sock", self.name));
-        let config = self.folder.join(format!("{}.toml", self.name));
-        std::fs::write(&config, self.config_text(&socket_path, rate, thresholds.camera)).map_err(|error| error.to_string())?;
-        let mut command = Command::new(self.edge);
-        command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut edge = EdgeProcess(command.spawn().map_err(|error| format!("alfred-edge: {error}"))?);
-        let stdout = edge.0.stdout.take().ok_or("alfred-edge has no output")?;
-        let reader = std::thread::spawn(move || {
-            BufReader::new(stdout).lines().map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()).collect::<Vec<Value>>()
-        });
-        let truth = self.feed(scene, frames, rate, &connected(&socket_path)?)?;
-        // What is in the socket is read before the signal is: a moment is enough for that.
-        std::thread::sleep(Duration::from_millis(300));
-        edge.end()?;
-        let messages = reader.join().map_err(|_| "the reader panicked")?;
-        report(self.name, &messages, &truth, thresholds.source)
+    fn show(&self, state: &CycleState, frames: usize, told: &[Told]) {
+        let phase = if state.phase == Phase::WarmUp { "warm-up phase" } else { "active learning" };
+        let revision = told.iter().rev().find_map(|(_, line)| line.get("bundle")).map_or(0, |bundle| count(&bundle["revision"]));
+        self.bar.set_position(state.slice.min(self.slices + 1));
+        self.bar.set_message(format!("{phase}, slice {}, revision {revision}, {frames} frames", state.slice));
     }
 
-    /// Sends frames at [`SPEED`] times the camera's rate; returns the truth by frame number.
-    fn feed(&self, scene: &mut Scene, frames: usize, rate: f64, socket: &OwnedFd) -> Result<Vec<(u64, bool)>, String> {
-        let mut message = [0; MESSAGE_BYTES_MAX];
-        let mut truth = Vec::with_capacity(frames);
-        let started = Instant::now();
-        for (number, SceneFrame { mut poses, anomalous, .. }) in scene.by_ref().take(frames).enumerate() {
-            // Stamped by the device on arrival.
-            poses.captured.0 = 0;
-            let length = encode(&poses, &mut message).ok_or("a frame is too large")?;
-            send(socket.as_raw_fd(), &message[..length], MsgFlags::empty()).map_err(|error| format!("alfred-edge's socket: {error}"))?;
-            truth.push((poses.frame.0, anomalous));
-            self.bar.inc(1);
-            let due = Duration::from_secs_f64((number + 1) as f64 / (rate * SPEED));
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
-        }
-        Ok(truth)
+    /// Whether no bundle is on its way.
+    fn is_settled(&self, store: &Store) -> Result<bool, String> {
+        alfred_trainer_host::cycle::round::is_shipping(store, self.name).map(|is_shipping| !is_shipping).map_err(|error| error.to_string())
     }
 }
 
-#[derive(Clone, Copy)]
-struct Thresholds {
-    source: f64,
-    camera: f64,
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
 }
 
-/// Ends with its owner, whatever happens.
-struct EdgeProcess(Child);
-
-impl EdgeProcess {
-    fn end(&mut self) -> Result<(), String> {
-        let pid = i32::try_from(self.0.id()).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|error| error.to_string())?;
-        let status = self.0.wait().map_err(|error| error.to_string())?;
-        if status.success() { Ok(()) } else { Err(format!("alfred-edge ended with {status}")) }
-    }
+/// When slices were closed.
+struct Closed {
+    at: Vec<u64>,
+    warm_up_rounds: u64,
 }
 
-impl Drop for EdgeProcess {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn connected(path: &Path) -> Result<OwnedFd, String> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let client = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).map_err(|error| error.to_string())?;
-        let address = UnixAddr::new(path).map_err(|error| error.to_string())?;
-        match connect(client.as_raw_fd(), &address) {
-            Ok(()) => return Ok(client),
-            Err(error) if Instant::now() > end => return Err(format!("{}: {error}: alfred-edge did not start", path.display())),
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+fn record(
+    name: &str,
+    frames: Vec<KeptFrame>,
+    told: &[Told],
+    closed: Closed,
+    mut evaluations: Vec<Evaluation>,
+    held_out_from: u64,
+) -> Result<CameraRecord, String> {
+    let of = |kind: &'static str| told.iter().filter_map(move |(at, line)| line.get(kind).map(|what| (*at, what)));
+    let (mut flagged, mut swaps, mut stages) = (Vec::new(), Vec::new(), Vec::<(u64, String)>::new());
+    for (_, event) in of("event") {
+        if event["kind"].as_str().is_some_and(|kind| kind.starts_with("end")) {
+            let (first, last) = (count(&event["first_frame"]), count(&event["last_frame"]));
+            flagged.push(Flagged { person: count(&event["person"]) as u32, first, last });
         }
     }
-}
-
-/// Compares what the process wrote with the truth.
-fn report(name: &str, messages: &[Value], truth: &[(u64, bool)], source_threshold: f64) -> Result<CameraReport, String> {
-    let of = |kind: &'static str| messages.iter().filter_map(move |message| message.get(kind));
-    let (mut source, mut camera) = (Confusion::default(), Confusion::default());
-    let truth: std::collections::BTreeMap<u64, bool> = truth.iter().copied().collect();
-    for frame in of("frame") {
-        let number = frame["frame"].as_u64().ok_or("a frame without a number")?;
-        let Some(&anomalous) = truth.get(&number) else { continue };
-        let smoothed = frame["smoothed"].as_f64();
-        source.add(anomalous, smoothed.is_some_and(|score| score >= source_threshold));
-        camera.add(anomalous, frame["anomalous"].as_bool().unwrap_or(false));
+    for (_, bundle) in of("bundle") {
+        let (revision, stage) = (count(&bundle["revision"]), bundle["stage"].as_str().unwrap_or("").to_owned());
+        if stage == "trial" {
+            swaps.push((revision, count(&bundle["from_frame"])));
+        }
+        stages.retain(|(known, _)| *known != revision);
+        stages.push((revision, stage));
     }
-    let stats = of("stats").next_back().ok_or("alfred-edge wrote no health figures")?;
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
-    let counters = &stats["counters"];
-    let scored = count(&counters["frames"]);
-    Ok(CameraReport {
-        name: name.into(),
-        frames: scored,
-        frames_dropped: (truth.len() as u64).saturating_sub(scored),
-        windows: count(&counters["windows_scored"]),
-        events: count(&counters["events"]),
-        segments: of("segment").count() as u64,
-        segments_lost: count(&stats["segments_lost"]),
-        allocations: count(&stats["allocations_since_start"]),
-        resident_bytes: count(&stats["resident_bytes"]),
-        latency_p50_us: stats["frame_to_decision"]["p50_us"].as_f64().unwrap_or(0.0),
-        latency_p99_us: stats["frame_to_decision"]["p99_us"].as_f64().unwrap_or(0.0),
-        source,
-        camera,
+    let decided: Vec<(Instant, u64)> = of("frame").map(|(at, frame)| (at, count(&frame["frame"]))).collect();
+    let gaps = decided.windows(2).map(|pair| (pair[1].1, pair[1].0.duration_since(pair[0].0)));
+    let near = |number: u64| swaps.iter().any(|(_, from)| number.abs_diff(*from) <= 30);
+    let gap_at_swap = gaps.filter(|(number, _)| near(*number)).map(|(_, gap)| gap).max().unwrap_or_default();
+    evaluations.reverse();
+    let stats = of("stats").last().map(|(_, stats)| stats.clone()).ok_or("alfred-edge wrote no health figures")?;
+    let segments = count(&stats["counters"]["segments"]);
+    Ok(CameraRecord {
+        name: name.to_owned(),
+        frames,
+        flagged,
+        swaps,
+        stages,
+        closed_at: closed.at,
+        warm_up_rounds: closed.warm_up_rounds,
+        evaluations,
+        held_out_from,
+        stats,
+        gap_at_swap,
+        segments,
     })
 }

@@ -1,25 +1,48 @@
-//! `cargo demo`: three made-up cameras, three real `alfred-edge` processes, one table.
+//! `cargo demo`: the closed loop. Three made-up cameras before three real `alfred-edge` processes, a real `alfred-host`, mutual TLS between
+//! them, and a reviewer who speaks the HTTP API and knows the truth.
 //!
-//! Per camera: a warm-up phase of labelled frames gives the first EER threshold of that camera (against the one that came with the weights), then the
-//! live phase feeds an `alfred-edge` process through its socket and compares what it decided with the truth. Fine-tuning, bundles and the link to
-//! the host are not part of it yet.
+//! Per camera: warm-up phase, then at least three slices of active learning, each with fine-tuning, a threshold from the validation set, and,
+//! if the candidate may go out, a signed bundle that the device takes while frames flow. At the end the device's own decisions on frames
+//! that nothing has learned from are compared with the source pair's on the same frames.
 
+mod annotator;
 mod camera_run;
+mod judge;
+mod report;
 
-use alfred_trainer_host::metric::confusion::Confusion;
-use camera_run::{CameraReport, CameraRun};
+use alfred_store::Store;
+use alfred_testkit::closed_loop::daemon::{Daemon, HostFolder, build_programs};
+use alfred_testkit::closed_loop::device::{Device, DeviceSettings, write_config};
+use alfred_testkit::closed_loop::session::Session;
+use annotator::{Annotator, Truth};
+use camera_run::{CameraRecord, CameraRun, SPEED};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::json;
+use report::{HeldOut, Row};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-/// One of them is context-specific: before `dojo` fighting is normal.
-const CAMERAS: [&str; 3] = ["hall", "alley", "dojo"];
+/// Cameras, how each learns, and in which order its events are judged. Before `dojo` fighting is normal.
+const CAMERAS: [(&str, &str, &str); 3] =
+    [("hall", "verdict_head", "newest"), ("alley", "verdict_head", "newest"), ("dojo", "verdict_head", "newest")];
+/// Share of anomalous time: balanced as a validation set, since a demo is short. A real camera is below 1 %.
+const ANOMALOUS_SHARE: f64 = 0.4;
+/// Slices of active learning.
+const SLICES: u64 = 3;
+/// Verdicts that close a slice.
+const LABELS_PER_SLICE: u64 = 180;
+/// When learning ends, whatever was reached.
+const LEARNING_MAX: Duration = Duration::from_secs(140);
+/// How long the last records may take to the host.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 struct Arguments {
     seconds: f64,
     seed: u64,
+    keep: bool,
 }
 
 fn main() -> ExitCode {
@@ -33,90 +56,25 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut parsed = Arguments { seconds: 20.0, seed: 1 };
+    const USAGE: &str = "cargo demo [--seed N] [--seconds S] [--keep]";
+    let mut parsed = Arguments { seconds: 15.0, seed: 1, keep: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{word} needs a value: cargo demo [--seconds S] [--seed N]"))?;
+        if word == "--keep" {
+            parsed.keep = true;
+            continue;
+        }
+        let value = words.next().ok_or_else(|| format!("{word} needs a value: {USAGE}"))?;
         match word.as_str() {
             "--seconds" => parsed.seconds = value.parse().map_err(|_| format!("--seconds {value}: a number is needed"))?,
             "--seed" => parsed.seed = value.parse().map_err(|_| format!("--seed {value}: a whole number is needed"))?,
-            _ => return Err(format!("{word} is unknown: cargo demo [--seconds S] [--seed N]")),
+            _ => return Err(format!("{word} is unknown: {USAGE}")),
         }
     }
     if !(1.0..=600.0).contains(&parsed.seconds) {
-        return Err("--seconds must lie between 1 and 600".into());
+        return Err("--seconds (of held-out frames at the end) must lie between 1 and 600".into());
     }
     Ok(parsed)
-}
-
-fn run(arguments: &Arguments) -> Result<(), String> {
-    let started = Instant::now();
-    let edge = build_edge()?;
-    let folder = std::env::temp_dir().join(format!("alfred-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    eprintln!("seed {} (repeat with: cargo demo --seed {0} --seconds {1})", arguments.seed, arguments.seconds);
-    let (bars, weights) = (MultiProgress::new(), weights());
-    let style = ProgressStyle::with_template("{prefix:6} {msg:22} {bar:40} {pos}/{len} frames").map_err(|error| error.to_string())?;
-    let outcome: Result<Vec<CameraReport>, String> = std::thread::scope(|scope| {
-        let runs: Vec<_> = CAMERAS
-            .iter()
-            .map(|name| {
-                let bar = bars.add(ProgressBar::new(0)).with_style(style.clone()).with_prefix(*name);
-                let run = CameraRun {
-                    name,
-                    edge: &edge,
-                    folder: &folder,
-                    weights: &weights,
-                    seed: arguments.seed,
-                    seconds: arguments.seconds,
-                    bar,
-                };
-                scope.spawn(move || run.run())
-            })
-            .collect();
-        runs.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("a camera's thread panicked".into()))).collect()
-    });
-    let _ = std::fs::remove_dir_all(&folder);
-    let reports = outcome?;
-    print_table(&reports);
-    let by_camera = |value: fn(&CameraReport) -> f64| -> serde_json::Map<String, serde_json::Value> {
-        reports.iter().map(|report| (report.name.clone(), json!((value(report) * 100.0).round() / 100.0))).collect()
-    };
-    let total = |value: fn(&CameraReport) -> u64| reports.iter().map(value).sum::<u64>();
-    println!(
-        "{}",
-        json!({
-            "cameras": reports.len(),
-            "seed": arguments.seed,
-            "frames": total(|report| report.frames),
-            "frames_dropped": total(|report| report.frames_dropped),
-            "events": total(|report| report.events),
-            "segments": total(|report| report.segments),
-            "segments_lost": total(|report| report.segments_lost),
-            "allocations": total(|report| report.allocations),
-            "ebi_source": by_camera(|report| percent(report.source.ebi())),
-            "ebi_camera_threshold": by_camera(|report| percent(report.camera.ebi())),
-            "seconds": started.elapsed().as_secs(),
-        })
-    );
-    Ok(())
-}
-
-/// Builds the device's binary in the profile that this one was built in; nothing to do when it is there already.
-fn build_edge() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let folder = own.parent().ok_or("this program has no folder")?;
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--bin", "alfred-edge"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if folder.file_name().is_some_and(|name| name == "release") {
-        build.arg("--release");
-    }
-    let status = build.status().map_err(|error| format!("cargo build: {error}"))?;
-    let edge = folder.join("alfred-edge");
-    if !status.success() || !edge.exists() {
-        return Err("alfred-edge could not be built: run cargo build --bin alfred-edge and read its errors".into());
-    }
-    Ok(edge)
 }
 
 /// Weights that we trained ourselves, on made-up people.
@@ -124,50 +82,195 @@ fn weights() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/stg_nf_synthetic/weights.safetensors")
 }
 
-/// In percent; NaN (null in JSON) when the demo was too short to hold both classes.
-fn percent(share: Option<f64>) -> f64 {
-    share.map_or(f64::NAN, |share| 100.0 * share)
+/// A host that is set up, and its devices' configurations.
+struct Site {
+    host: HostFolder,
+    daemon: Daemon,
+    configs: Vec<PathBuf>,
+    tokens: [String; 2],
 }
 
-fn print_table(reports: &[CameraReport]) {
-    println!(
-        "\n{:8}{:>8}{:>9}{:>8}{:>9}{:>10} |{:>29} |{:>29} |{:>10}{:>10}{:>8}{:>11}",
-        "camera",
-        "frames",
-        "windows",
-        "events",
-        "segments",
-        "dropped",
-        "source threshold: FNR FPR EBI",
-        "camera's own: FNR FPR EBI",
-        "p50 us",
-        "p99 us",
-        "allocs",
-        "RSS MiB"
-    );
-    for report in reports {
-        let rates = |counts: &Confusion| {
-            let [fnr, fpr, ebi] = [counts.false_negative_rate(), counts.false_positive_rate(), counts.ebi()].map(percent);
-            format!("{fnr:>10.1} {fpr:>8.1} {ebi:>8.1}")
-        };
-        println!(
-            "{:8}{:>8}{:>9}{:>8}{:>9}{:>10} |{:>29} |{:>29} |{:>10.0}{:>10.0}{:>8}{:>11.1}",
-            report.name,
-            report.frames,
-            report.windows,
-            report.events,
-            report.segments,
-            report.frames_dropped,
-            rates(&report.source),
-            rates(&report.camera),
-            report.latency_p50_us,
-            report.latency_p99_us,
-            report.allocations,
-            report.resident_bytes as f64 / f64::from(1 << 20),
-        );
+fn set_up(programs: &Path, folder: &Path, seed: u64) -> Result<Site, String> {
+    let host = HostFolder::new(&programs.join("alfred-host"), folder)?;
+    let key = host.make_key()?;
+    let mut configs = Vec::new();
+    for (name, _, _) in CAMERAS {
+        let device = host.enrol(name)?;
+        configs.push(write_config(&DeviceSettings {
+            name,
+            folder: &device,
+            port: host.port,
+            weights: &weights(),
+            key: &key,
+            rate: 30.0,
+            trial: (400, 1000),
+            journal_bytes: 64 << 20,
+            sample_bytes_per_hour: 400 << 20,
+        })?);
     }
-    println!(
-        "Rates are per frame, in percent, after the warm-up phase; EBI is the harmonic mean of 1-FPR and 1-FNR. Latency is from a frame's arrival \
-         to its decisions, on this machine, with three cameras on it at ten times real time.\n"
+    let tokens = [host.add_user("annotator", "reviewer")?, host.add_user("you", "operator")?];
+    let mut cycle = format!(
+        "[cycle]\nsource_weights = {:?}\nkey = \"bundle.key\"\nlabels_min = {LABELS_PER_SLICE}\nperiod_hours = 0.0\nlook_ms = 200\nseed = {seed}\n",
+        weights().display().to_string()
     );
+    for (name, methodology, _) in CAMERAS {
+        cycle += &format!("[cycle.cameras.{name}]\nmethodology = {methodology:?}\n");
+    }
+    let daemon = host.serve(&cycle)?;
+    Ok(Site { host, daemon, configs, tokens })
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let programs = build_programs(&["alfred-edge", "alfred-host"])?;
+    let started = Instant::now();
+    let folder = std::env::temp_dir().join(format!("alfred-demo-{}", std::process::id()));
+    eprintln!("seed {} (repeat with: cargo demo --seed {0} --seconds {1})", arguments.seed, arguments.seconds);
+    let site = set_up(&programs, &folder, arguments.seed)?;
+    let labels = Arc::new(AtomicU64::new(0));
+    let records = learn(&site, &programs, arguments, &labels, started)?;
+    drain(&site, &programs)?;
+    let store = Store::open(&site.host.database()).map_err(|error| error.to_string())?;
+    let (mut rows, mut held_out): (Vec<Row>, Vec<HeldOut>) = (Vec::new(), Vec::new());
+    for record in &records {
+        let (of_camera, last) = report::judge(record, &store, &weights())?;
+        rows.extend(of_camera);
+        held_out.push(last);
+    }
+    report::print_table(&rows, &held_out, &records);
+    let totals = totals(&store, &records, &held_out, labels.load(Relaxed), arguments.seed, started)?;
+    let page = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("demo.html")));
+    let page = page.unwrap_or_else(|| folder.join("demo.html"));
+    report::write_page(&page, arguments.seed, &rows, &held_out, &totals.to_string())?;
+    println!("report: {}", page.display());
+    if arguments.keep {
+        println!(
+            "the daemon runs on (process {}): http://{}/ , reviewer you, token {}",
+            site.daemon.id(),
+            site.daemon.http,
+            site.tokens[1]
+        );
+        println!("its files: {}; end it with: kill {}", folder.display(), site.daemon.id());
+        site.daemon.leave();
+    } else {
+        drop(site);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    println!("{totals}");
+    Ok(())
+}
+
+/// The cameras run, a reviewer judges, the daemon learns.
+fn learn(
+    site: &Site,
+    programs: &Path,
+    arguments: &Arguments,
+    labels: &Arc<AtomicU64>,
+    started: Instant,
+) -> Result<Vec<CameraRecord>, String> {
+    let truth = Arc::new(Truth::default());
+    let bars = MultiProgress::new();
+    let style = ProgressStyle::with_template("{prefix:6} {bar:20} {msg}").map_err(|error| error.to_string())?;
+    let done: Vec<Arc<AtomicBool>> = CAMERAS.iter().map(|_| Arc::default()).collect();
+    let session = Session::log_in(&site.daemon.http, "annotator", &site.tokens[0])?;
+    let cameras = CAMERAS.iter().zip(&done).map(|((name, _, strategy), done)| ((*name).to_owned(), *strategy, Arc::clone(done)));
+    let annotator = Annotator { session, truth: Arc::clone(&truth), cameras: cameras.collect(), labels: Arc::clone(labels) };
+    let (stop, edge) = (AtomicBool::new(false), programs.join("alfred-edge"));
+    std::thread::scope(|scope| {
+        let annotator = scope.spawn(|| annotator.run(&stop));
+        let runs: Vec<_> = CAMERAS
+            .iter()
+            .enumerate()
+            .map(|(place, (name, _, _))| {
+                let run = CameraRun {
+                    name,
+                    edge: &edge,
+                    config: site.configs[place].clone(),
+                    database: site.host.database(),
+                    seed: arguments.seed,
+                    anomalous_share: ANOMALOUS_SHARE,
+                    slices: SLICES,
+                    held_out: (arguments.seconds * 30.0 * SPEED) as usize,
+                    until: started + LEARNING_MAX,
+                    truth: Arc::clone(&truth),
+                    is_done: Arc::clone(&done[place]),
+                    bar: bars.add(ProgressBar::new(0)).with_style(style.clone()).with_prefix(*name),
+                };
+                scope.spawn(move || run.run())
+            })
+            .collect();
+        let records: Vec<Result<CameraRecord, String>> =
+            runs.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("a camera's thread panicked".into()))).collect();
+        stop.store(true, Relaxed);
+        annotator.join().unwrap_or_else(|_| Err("the annotator's thread panicked".into()))?;
+        records.into_iter().collect()
+    })
+}
+
+/// What was in the journals when the devices ended reaches the host after their next start.
+fn drain(site: &Site, programs: &Path) -> Result<(), String> {
+    let store = Store::open(&site.host.database()).map_err(|error| error.to_string())?;
+    let mut devices = Vec::new();
+    for config in &site.configs {
+        devices.push(Device::start(&programs.join("alfred-edge"), config)?);
+    }
+    let begun = Instant::now();
+    let boots = store.devices().map_err(|error| error.to_string())?;
+    let is_drained = |store: &Store| -> Result<bool, String> {
+        let now = store.devices().map_err(|error| error.to_string())?;
+        Ok(now.iter().all(|device| {
+            let is_new = boots.iter().all(|before| before.name != device.name || before.boot != device.boot);
+            is_new && device.health.as_ref().is_some_and(|health| health["journal_records"] == 0 && health["uptime_s"].as_u64() < Some(60))
+        }))
+    };
+    // Two heartbeats: the first of the new life may still be the old one's.
+    while !is_drained(&store)? && begun.elapsed() < DRAIN_MAX {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for mut device in devices {
+        device.end(DRAIN_MAX)?;
+    }
+    Ok(())
+}
+
+fn totals(
+    store: &Store,
+    records: &[CameraRecord],
+    held_out: &[HeldOut],
+    labels: u64,
+    seed: u64,
+    started: Instant,
+) -> Result<Value, String> {
+    let bundles = store.bundles(None).map_err(|error| error.to_string())?;
+    let rounded = |share: Option<f64>| share.map_or(Value::Null, |share| json!((share * 1e4).round() / 100.0));
+    let by_camera = |of: fn(&HeldOut) -> Option<f64>| -> Map<String, Value> {
+        held_out.iter().map(|one| (one.camera.clone(), rounded(of(one)))).collect()
+    };
+    let figure = |record: &CameraRecord, path: &str| record.stats.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let (mut dropped, mut lost, mut slices) = (0, 0, Map::new());
+    for record in records {
+        dropped += (record.frames.len() as u64).saturating_sub(figure(record, "/counters/frames")) + figure(record, "/ingest/frames_shed");
+        // What the device cut, less what the host has; the device counts what it had to give up itself.
+        let arrived = store.segments_of(&record.name).map_err(|error| error.to_string())?;
+        lost += record.segments.saturating_sub(arrived);
+        slices.insert(record.name.clone(), json!((record.evaluations.len() as u64).saturating_sub(record.warm_up_rounds)));
+    }
+    let confirmed = records.iter().flat_map(|record| &record.stages).filter(|(_, stage)| stage == "confirmed").count();
+    let gap_ms = records.iter().map(|record| record.gap_at_swap.as_secs_f64() * 1e3).fold(0.0, f64::max);
+    Ok(json!({
+        "cameras": records.len(),
+        "seed": seed,
+        "slices": slices,
+        "ebi_source": by_camera(|one| one.source.ebi()),
+        "ebi_adapted": by_camera(|one| one.adapted.ebi()),
+        "labels": labels,
+        "bundles": bundles.len(),
+        "bundles_confirmed": confirmed,
+        "bundle_bytes_max": bundles.iter().map(|bundle| bundle.bytes).max(),
+        "frames": records.iter().map(|record| record.frames.len()).sum::<usize>(),
+        "frames_dropped": dropped,
+        "segments": records.iter().map(|record| record.segments).sum::<u64>(),
+        "segments_lost": lost,
+        "gap_at_swap_ms_max": (gap_ms * 100.0).round() / 100.0,
+        "seconds": started.elapsed().as_secs(),
+    }))
 }

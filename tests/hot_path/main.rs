@@ -162,7 +162,7 @@ fn feed(path: &std::path::Path, delay: u64) -> [(u64, u64); 2] {
                 if DECIDED.load(SeqCst) >= number + 1 - delay {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
             marks[mark] = (process_allocations(), memory.resident_bytes().expect("Linux"));
         }

@@ -1,5 +1,7 @@
-//! What tests of several crates share: golden data, named tolerances, and output that test harnesses do not swallow.
+//! What tests of several crates share: golden data, named tolerances, output that test harnesses do not swallow, and the closed loop's processes.
 
 pub mod golden;
 
 pub mod tolerance;
+
+pub mod closed_loop;

@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What happened on the link since the start. Every loss is in one of these or in the journal's own.
 #[derive(Debug, Default)]
@@ -74,6 +75,16 @@ impl Recorder {
     pub fn append(&self, priority: Priority, record: &Record<'_>) -> bool {
         let is_kept = priority == Priority::Sample && self.free.len() <= RECORD_BUFFERS_KEPT;
         let buffer = if is_kept { None } else { self.free.try_recv().ok() };
+        self.queue(buffer, priority, record)
+    }
+
+    /// As [`Recorder::append`], but waits up to `patience` for a free buffer: for threads that may wait while storage is slow.
+    pub fn append_within(&self, priority: Priority, record: &Record<'_>, patience: Duration) -> bool {
+        let buffer = self.free.recv_timeout(patience).ok();
+        self.queue(buffer, priority, record)
+    }
+
+    fn queue(&self, buffer: Option<Box<[u8]>>, priority: Priority, record: &Record<'_>) -> bool {
         let is_queued = buffer.is_some_and(|mut buffer| match record.encode(&mut buffer).map(<[u8]>::len) {
             Ok(length) => self.queue.try_send(Pending { priority, buffer, length }).is_ok(),
             Err(_) => {

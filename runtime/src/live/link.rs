@@ -4,7 +4,7 @@
 //! link's own threads allocate (TLS does, for each message): with a `[link]` section the health figure `allocations` counts them.
 
 use crate::error::Error;
-use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RETRY_FIRST, LINK_RETRY_LONGEST, THERMAL_ZONES_MAX};
+use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RECORD_PATIENCE, LINK_RETRY_FIRST, LINK_RETRY_LONGEST, THERMAL_ZONES_MAX};
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
 use crate::live::update::Withdrawal;
 use alfred_board::file_storage::FileStorage;
@@ -142,7 +142,7 @@ impl LinkFeed {
     fn event(&mut self, event: &EventMessage) {
         self.threshold = event.threshold;
         if event.kind != Kind::Update {
-            self.recorder.append(Priority::Event, &self.record(Content::Event(*event)));
+            self.keep(&self.record(Content::Event(*event)));
         }
     }
 
@@ -152,7 +152,7 @@ impl LinkFeed {
         let mut header = segment.header;
         header.poses_left_out = header.poses_left_out.saturating_add(left_out);
         let content = Content::Segment(SegmentRecord { header, threshold: self.threshold, poses });
-        self.recorder.append(Priority::Event, &self.record(content));
+        self.keep(&self.record(content));
         self.poses = buffer;
     }
 
@@ -160,7 +160,7 @@ impl LinkFeed {
     fn bundle(&self, state: &BundleState) {
         self.revisions.follow(state);
         self.recorder.report(*state);
-        self.recorder.append(Priority::Event, &self.record(Content::Bundle(*state)));
+        self.keep(&self.record(Content::Bundle(*state)));
     }
 
     fn stats(&self, stats: &StatsBuffer) {
@@ -179,6 +179,11 @@ impl LinkFeed {
             ..Heartbeat::default()
         };
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = heartbeat;
+    }
+
+    /// Events must not be lost because the disk is slow for a moment: this thread may wait, the frame thread does not wait for it.
+    fn keep(&self, record: &Record<'_>) {
+        self.recorder.append_within(Priority::Event, record, LINK_RECORD_PATIENCE);
     }
 
     fn record<'a>(&self, content: Content<'a>) -> Record<'a> {

@@ -199,10 +199,8 @@ impl Mqtt {
         let (prefix, mut messages) = (&self.config.topic_prefix, Vec::new());
         for (camera, threshold) in cameras {
             let before = said.get(&camera).copied();
-            if before.is_none() {
-                if let Some(home) = &self.config.discovery_prefix {
-                    messages.extend(message::discovery(home, prefix, &camera));
-                }
+            if let (None, Some(home)) = (before, &self.config.discovery_prefix) {
+                messages.extend(message::discovery(home, prefix, &camera));
             }
             let is_alarmed = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_alarmed(&camera);
             if before.is_none_or(|before| before.is_alarmed != is_alarmed) {

@@ -112,9 +112,18 @@ fn settings(port: u16, password_file: Option<PathBuf>) -> MqttConfig {
     MqttConfig { discovery_prefix: Some("homeassistant".to_owned()), keep_alive_s: 5, user, password_file, ..MqttConfig::new(port) }
 }
 
-/// Everything that a subscriber has heard, the latest by topic and all of `alfred/events`.
+/// What a subscriber has heard.
+#[derive(Default)]
+struct Notes {
+    /// The latest by topic.
+    latest: HashMap<String, String>,
+    /// All of `alfred/events`.
+    events: Vec<Value>,
+}
+
+/// A subscriber to everything.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<(HashMap<String, String>, Vec<Value>)>>);
+struct Heard(Arc<Mutex<Notes>>);
 
 impl Heard {
     /// Subscribes to everything.
@@ -135,9 +144,9 @@ impl Heard {
                     let text = String::from_utf8(message.payload.to_vec()).expect("text");
                     let mut heard = listening.0.lock().expect("sound");
                     if message.topic == "alfred/events" {
-                        heard.1.push(serde_json::from_str(&text).expect("JSON"));
+                        heard.events.push(serde_json::from_str(&text).expect("JSON"));
                     }
-                    heard.0.insert(message.topic, text);
+                    heard.latest.insert(message.topic, text);
                 }
             }
             drop(client);
@@ -146,7 +155,7 @@ impl Heard {
     }
 
     fn latest(&self, topic: &str) -> Option<String> {
-        self.0.lock().expect("sound").0.get(topic).cloned()
+        self.0.lock().expect("sound").latest.get(topic).cloned()
     }
 
     fn wait(&self, topic: &str, wanted: &str) {
@@ -160,7 +169,7 @@ impl Heard {
     fn events(&self, at_least: usize) -> Vec<Value> {
         let deadline = Instant::now() + PATIENT;
         loop {
-            let events = self.0.lock().expect("sound").1.clone();
+            let events = self.0.lock().expect("sound").events.clone();
             if events.len() >= at_least {
                 return events;
             }

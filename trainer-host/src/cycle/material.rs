@@ -267,6 +267,13 @@ impl Validation {
         self.members.iter().any(|(member, _)| member.stretch.item == item) || self.left.iter().any(|row| row.item == item)
     }
 
+    /// Whether each class has so many members.
+    #[must_use]
+    pub fn is_complete(&self, events_per_class_min: usize) -> bool {
+        let anomalous = self.members.iter().filter(|(member, _)| member.is_anomalous).count();
+        anomalous.min(self.members.len() - anomalous) >= events_per_class_min
+    }
+
     /// The members.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {

@@ -27,3 +27,6 @@ pub mod request;
 pub mod schedule;
 
 pub mod command;
+
+#[cfg(test)]
+mod tests;

@@ -16,11 +16,13 @@ use alfred_bundle::signature::SecretKey;
 use alfred_store::Store;
 use alfred_store::cycle::{CycleState, Phase};
 use alfred_store::device::Device;
-use alfred_store::evaluation::{Evaluation, Outcome};
+use alfred_store::evaluation::{Evaluation, Outcome, ValidationScore};
 use alfred_synth::random::Random;
 use std::fs;
 use std::path::Path;
 
+/// Share of what is judged in warm-up that joins the validation set; the rest waits for training.
+const WARM_UP_SHARE: f64 = 0.6;
 /// Name of the EER threshold's policy in the database.
 pub const POLICY_EER: &str = "eer";
 /// Name of a threshold that a person set.
@@ -166,7 +168,7 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let mut validation = Validation::read(store, camera, &mut starts, frames)?;
     let stretches = stretches(store, &bounded(items, &mut random), &mut starts, frames);
     let strata = Strata::of(&stretches);
-    let share = if state.phase == Phase::WarmUp { 1.0 } else { tools.settings.validation_share };
+    let share = if state.phase == Phase::WarmUp { WARM_UP_SHARE } else { tools.settings.validation_share };
     let members = joining(&stretches, share, &mut random).into_iter().map(|(_, member)| member).collect();
     validation.grow(members, number);
     let slice = Slice::cut(stretches, &now.in_force, &mut now.path)?;
@@ -174,8 +176,8 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let methodology = tools.settings.methodology(camera);
     let outcome = decide(store, camera, tools, methodology, &mut now, &slice, &validation, state.phase, &mut random)?;
     let next = CycleState {
-        // Warm-up ends with the first threshold that the camera's own validation set carries.
-        phase: if outcome.chosen.choice.is_ok() { Phase::ActiveLearning } else { state.phase },
+        // Warm-up ends with the validation set: what its weights lack, training may bring.
+        phase: if validation.is_complete(tools.settings.events_per_class_min) { Phase::ActiveLearning } else { state.phase },
         slice: number,
         item_last,
         labels_seen: labels,
@@ -199,6 +201,8 @@ struct Decided {
     verdict: Result<String, String>,
     source_ebi: Option<f64>,
     notes: String,
+    /// The validation set under the pair in force.
+    in_force_scores: Vec<ValidationScore>,
 }
 
 #[expect(clippy::too_many_arguments, reason = "one round's parts, named at the only call")]
@@ -263,7 +267,7 @@ fn decide(
             }
         }
     };
-    Ok(Decided { chosen: best, verdict, source_ebi, notes })
+    Ok(Decided { chosen: best, verdict, source_ebi, notes, in_force_scores: in_force.scores })
 }
 
 /// The newer candidate, unless the validation set speaks against it.
@@ -301,7 +305,7 @@ fn settle(
     (next, labels, why, strata): (&CycleState, u64, &str, &Strata),
     now_ms: i64,
 ) -> Result<Evaluation, HostError> {
-    let Decided { chosen, verdict, source_ebi, notes } = decided;
+    let Decided { chosen, verdict, source_ebi, notes, in_force_scores } = decided;
     let hash = validation.hash();
     let eer = chosen.judged.eer(tools.settings.seed);
     let revision = match verdict {
@@ -345,7 +349,12 @@ fn settle(
         revision,
         at_ms: now_ms,
         outcome,
-        reason: format!("{told} ({}; {notes}{missed}; slice {} closed by {why})", chosen.what, next.slice),
+        reason: format!(
+            "{told} ({}{}{notes}{missed}; slice {} closed by {why})",
+            chosen.what,
+            if notes.is_empty() { "" } else { "; " },
+            next.slice
+        ),
         policy: POLICY_EER.to_owned(),
         threshold: choice.map(|_| f64::from(chosen.pair.threshold)),
         eer: eer.map(|eer| eer.rate),
@@ -367,8 +376,7 @@ fn settle(
         labels_used: labels,
     };
     evaluation.id = store.add_evaluation(&evaluation, WHO).map_err(store_fault)?;
-    let in_force = judge_scores(tools, now, validation)?;
-    store.set_validation_scores(camera, now.confirmed, &in_force).map_err(store_fault)?;
+    store.set_validation_scores(camera, now.confirmed, in_force_scores).map_err(store_fault)?;
     if let Some(revision) = revision {
         store.set_validation_scores(camera, revision, &chosen.judged.scores).map_err(store_fault)?;
         if outcome == Outcome::Promoted {
@@ -376,9 +384,4 @@ fn settle(
         }
     }
     Ok(evaluation)
-}
-
-fn judge_scores(tools: &Tools, now: &Camera, validation: &Validation) -> Result<Vec<alfred_store::evaluation::ValidationScore>, HostError> {
-    let mut path = DataPath::new(tools.source.window_frames(), tools.source.scale)?;
-    Ok(judge(&validation.members(), &now.in_force, &mut path)?.scores)
 }

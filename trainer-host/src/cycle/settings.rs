@@ -14,7 +14,7 @@ pub struct CycleSettings {
     pub source_weights: PathBuf,
     /// The host's secret key, as `alfred-host bundle keygen` wrote it; devices trust its public half.
     pub key: PathBuf,
-    /// How cameras learn: a methodology's name, see `alfred-host experiment`.
+    /// How cameras learn: a methodology's name, see `alfred-host experiment`; left out: `verdict_head`.
     #[serde(default = "default_methodology")]
     pub methodology: String,
     /// A slice is closed after so many new verdicts...
@@ -52,8 +52,9 @@ pub struct CameraSettings {
     pub is_off: bool,
 }
 
+/// Active learning with a head on all verdicts: what gained most in the experiment.
 fn default_methodology() -> String {
-    "active_learning".into()
+    "verdict_head".into()
 }
 
 const fn default_labels_min() -> u64 {

@@ -242,6 +242,26 @@ impl Store {
         Ok(footage)
     }
 
+    /// The bytes of a record; `None`: it never came.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn record_body(&self, device: &str, boot: u64, sequence: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut select = self.connection.prepare_cached("SELECT body FROM records WHERE device = ?1 AND boot = ?2 AND sequence = ?3")?;
+        Ok(select.query_row(params![device, signed(boot), signed(sequence)], |row| row.get(0)).optional()?)
+    }
+
+    /// Parts of segments that came from a camera's devices.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn segments_of(&self, camera: &str) -> Result<u64, StoreError> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT count(*) FROM records JOIN devices ON devices.name = records.device WHERE devices.camera = ?1 AND records.kind = 'segment'",
+        )?;
+        Ok(unsigned(select.query_row([camera], |row| row.get(0))?))
+    }
+
     /// Verdicts on a camera's items that stand, but "unsure".
     ///
     /// # Errors

@@ -30,4 +30,6 @@ pub mod scene;
 
 pub mod clip;
 
+pub mod crowd;
+
 pub mod strip;

@@ -1,18 +1,18 @@
-//! Exactly as many people as a bench asks for, in every frame: stretches of synthetic persons, played to and fro for ever.
+//! Exactly as many people as a measurement asks for, in every frame: stretches of synthetic persons, played to and fro for ever.
 //!
-//! A scene's own number of people rises and falls, which would make a bench's work depend on its length. So each person of a crowd is
+//! A scene's own number of people rises and falls, which would make a measurement's work depend on its length. So each person of a crowd is
 //! one unbroken stretch of one synthetic person, with the detector's noise and lost key-points, and time runs forwards, then backwards:
 //! nobody leaps, no track starts anew, and every person has a window in every frame.
 
+use crate::camera::CameraSpec;
+use crate::director::Events;
+use crate::scene::Scene;
 use alfred_core::limits::TRACKS_MAX;
 use alfred_core::normalise::{PixelScale, normalise};
 use alfred_core::pose::{PersonPose, PoseFrame};
 use alfred_core::scorer::Window;
 use alfred_core::track_window::{Continuity, TrackRing, WindowPolicy};
 use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
-use alfred_synth::camera::CameraSpec;
-use alfred_synth::director::Events;
-use alfred_synth::scene::Scene;
 use std::collections::BTreeMap;
 
 /// Frames of one person's stretch: three seconds.
@@ -23,12 +23,14 @@ const SCENE_FRAMES: usize = 600;
 const FRAME_PERIOD_NS: u64 = 33_333_333;
 
 /// [`TRACKS_MAX`] people; a frame shows the first so many of them.
+#[derive(Clone, Debug)]
 pub struct Crowd {
     stretches: Vec<Vec<PersonPose>>,
 }
 
 impl Crowd {
     /// Records scene after scene, the same in every run, until there are enough people.
+    #[must_use]
     pub fn record() -> Self {
         let mut stretches = Vec::new();
         for seed in 1.. {
@@ -43,7 +45,10 @@ impl Crowd {
         Self { stretches }
     }
 
-    /// Writes frame `number` with the first `persons` people.
+    /// Writes frame `number` with the first `persons` people, at most [`TRACKS_MAX`]. Allocates nothing.
+    ///
+    /// # Panics
+    /// Never: a frame has room for [`TRACKS_MAX`] people.
     pub fn write(&self, persons: usize, number: u64, frame: &mut PoseFrame) {
         frame.frame = FrameIndex(number);
         frame.captured = MonotonicNs(1 + number * FRAME_PERIOD_NS);
@@ -56,6 +61,10 @@ impl Crowd {
     }
 
     /// One normalised window of `frames` detections per person.
+    ///
+    /// # Panics
+    /// When no window is that long.
+    #[must_use]
     pub fn windows(&self, frames: usize, scale: &PixelScale) -> Vec<Window> {
         let window_of = |ring: TrackRing| {
             let span = ring.due_window(&WindowPolicy::live(frames)).expect("the ring is full and has no gaps");
@@ -67,6 +76,7 @@ impl Crowd {
     }
 
     /// One full ring of detections per person.
+    #[must_use]
     pub fn rings(&self) -> Vec<TrackRing> {
         let ring_of = |stretch: &Vec<PersonPose>| {
             let mut ring = TrackRing::EMPTY;

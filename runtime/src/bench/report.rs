@@ -1,0 +1,267 @@
+//! What `bench` found, as text and as JSON.
+
+use super::feeder::Marks;
+use super::observer::Observations;
+use super::run::BenchSettings;
+use super::timeline::{FrameOutcome, Timeline};
+use crate::error::Error;
+use crate::live::latency::{Latency, LatencyFigures};
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt;
+
+/// What was measured on what.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) settings: BenchSettings,
+    pub(crate) model: String,
+    pub(crate) window_frames: usize,
+    pub(crate) deadline_us: u64,
+    pub(crate) stress_threads: usize,
+}
+
+/// Exact quantiles of measured times, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// Largest.
+    pub max_us: f64,
+}
+
+impl Quantiles {
+    /// Of times in nanoseconds, which are sorted on the way; all 0 where there are none.
+    #[must_use]
+    pub fn of(nanoseconds: &mut [u64]) -> Self {
+        nanoseconds.sort_unstable();
+        let at = |share: f64| {
+            // The smallest time that so large a share does not exceed.
+            let place = (share * nanoseconds.len() as f64).ceil() as usize;
+            nanoseconds.get(place.saturating_sub(1)).map_or(0.0, |&time| time as f64 / 1e3)
+        };
+        Self { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) }
+    }
+}
+
+impl From<LatencyFigures> for Quantiles {
+    fn from(figures: LatencyFigures) -> Self {
+        let LatencyFigures { p50_us, p90_us, p99_us, p999_us, max_us, .. } = figures;
+        Self { p50_us, p90_us, p99_us, p999_us, max_us }
+    }
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Name of the model and its lane.
+    pub model: String,
+    /// People in every frame.
+    pub persons: usize,
+    /// Frames per second.
+    pub frames_per_second: u32,
+    /// Measured frames, after the warm-up.
+    pub frames: u64,
+    /// Threads that kept other cores busy.
+    pub stress_threads: usize,
+    /// Time from one frame to the next, by which a frame must be decided.
+    pub deadline_us: u64,
+    /// From when a frame was due to when the lines that it caused were written.
+    pub due_to_written: Quantiles,
+    /// From when it was sent, which leaves out how late the feeder was woken.
+    pub sent_to_written: Quantiles,
+    /// The data path alone, as the health figures tell it, warm-up included.
+    pub step: Quantiles,
+    /// Lateness of a thread that does nothing but wait, every millisecond.
+    pub idle_thread_lateness: Quantiles,
+    /// Frames whose lines came after the deadline, or never.
+    pub deadline_misses: u64,
+    /// Those that the machine explains: without the time that our threads waited for a core, that the feeder was woken late, or that
+    /// even a thread without work was kept waiting, they would have been in time.
+    pub deadline_misses_of_the_machine: u64,
+    /// The rest.
+    pub deadline_misses_of_ours: u64,
+    /// Whether the kernel told how long our threads waited for a core.
+    pub run_queue_waits_are_known: bool,
+    /// Heap allocations of the whole process while it was measured.
+    pub allocations: u64,
+    /// Page faults served without the disk, meanwhile.
+    pub minor_page_faults: i64,
+    /// Page faults served from the disk, meanwhile.
+    pub major_page_faults: i64,
+    /// Resident bytes when the warm-up was over.
+    pub resident_bytes_at_start: u64,
+    /// Resident bytes after the last measured frame.
+    pub resident_bytes_at_end: u64,
+    /// Most of them, looked at every second.
+    pub resident_bytes_max: u64,
+    /// Windows scored, of the whole stream.
+    pub windows_scored: u64,
+    /// Windows that everybody in every frame makes; the same number unless frames were lost.
+    pub windows_expected: u64,
+    /// Frames, messages and segment parts lost, of the whole stream.
+    pub lost: u64,
+    /// Events reported, of the whole stream.
+    pub events: u64,
+    /// Segment parts written, of the whole stream.
+    pub segments: u64,
+    /// Share of the time from frame to frame that the data path's 99th percentile leaves, in percent.
+    pub spare_percent: f64,
+    /// Times from due to written in nanoseconds, sorted; for the histogram.
+    #[serde(skip)]
+    pub times_ns: Vec<u64>,
+}
+
+/// Whose fault a missed deadline is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    InTime,
+    Machine,
+    Ours,
+}
+
+fn judge(frame: &FrameOutcome, deadline_ns: u64) -> Judgement {
+    let Some(latency) = frame.latency else {
+        // It was never decided: no machine explains that.
+        return Judgement::Ours;
+    };
+    let total = frame.late + latency;
+    let without_waits = total.saturating_sub(frame.late + frame.waited);
+    let is_explained = without_waits <= deadline_ns || total.saturating_sub(frame.stalled) <= deadline_ns;
+    match (total <= deadline_ns, is_explained) {
+        (true, _) => Judgement::InTime,
+        (false, true) => Judgement::Machine,
+        (false, false) => Judgement::Ours,
+    }
+}
+
+impl Report {
+    pub(crate) fn new(about: Setting, timeline: &Timeline, marks: &Marks, seen: &Observations, lateness: &Latency) -> Result<Self, Error> {
+        let stats: Value = serde_json::from_slice(&seen.stats).map_err(|error| Error::system("health figures", error))?;
+        let number = |path: &str| stats.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        let time = |name: &str| stats.pointer(&format!("/stats/step/{name}")).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        let step = Quantiles {
+            p50_us: time("p50_us"),
+            p90_us: time("p90_us"),
+            p99_us: time("p99_us"),
+            p999_us: time("p999_us"),
+            max_us: time("max_us"),
+        };
+        let lost = ["/stats/output_lost", "/stats/segments_lost", "/stats/ingest/frames_shed", "/stats/ingest/messages_refused"];
+        let outcomes: Vec<FrameOutcome> = timeline.outcomes().collect();
+        let count = |wanted| outcomes.iter().filter(|frame| judge(frame, about.deadline_us * 1_000) == wanted).count() as u64;
+        let (ours, machine) = (count(Judgement::Ours), count(Judgement::Machine));
+        let mut times_ns: Vec<u64> = outcomes.iter().filter_map(|frame| Some(frame.late + frame.latency?)).collect();
+        let mut sent_ns: Vec<u64> = outcomes.iter().filter_map(|frame| frame.latency).collect();
+        let frames_taken = number("/stats/counters/frames");
+        Ok(Self {
+            persons: about.settings.persons,
+            frames_per_second: about.settings.frames_per_second,
+            frames: about.settings.frames,
+            stress_threads: about.stress_threads,
+            deadline_us: about.deadline_us,
+            due_to_written: Quantiles::of(&mut times_ns),
+            sent_to_written: Quantiles::of(&mut sent_ns),
+            step,
+            idle_thread_lateness: lateness.figures().into(),
+            deadline_misses: ours + machine,
+            deadline_misses_of_the_machine: machine,
+            deadline_misses_of_ours: ours,
+            run_queue_waits_are_known: marks.waits_are_known,
+            allocations: marks.after.allocations - marks.before.allocations,
+            minor_page_faults: marks.after.minor_faults - marks.before.minor_faults,
+            major_page_faults: marks.after.major_faults - marks.before.major_faults,
+            resident_bytes_at_start: marks.before.resident_bytes,
+            resident_bytes_at_end: marks.after.resident_bytes,
+            resident_bytes_max: marks.resident_bytes_max.max(marks.after.resident_bytes),
+            windows_scored: number("/stats/counters/windows_scored"),
+            windows_expected: about.settings.persons as u64 * frames_taken.saturating_sub(about.window_frames as u64 - 1),
+            lost: lost.into_iter().map(number).sum(),
+            events: seen.events,
+            segments: seen.segments,
+            spare_percent: 100.0 - 100.0 * step.p99_us / about.deadline_us as f64,
+            model: about.model,
+            times_ns,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let busy = match self.stress_threads {
+            0 => "no load of ours beside it".into(),
+            threads => format!("{threads} busy threads beside it"),
+        };
+        writeln!(
+            f,
+            "{}: {} persons, {} frames per second, {} frames, {busy}",
+            self.model, self.persons, self.frames_per_second, self.frames
+        )?;
+        writeln!(f, "\n{:<34} {:>10} {:>10} {:>10} {:>10} {:>10}", "microseconds", "p50", "p90", "p99", "p99.9", "max")?;
+        let rows = [
+            ("frame due to decision written", self.due_to_written),
+            ("frame sent to decision written", self.sent_to_written),
+            ("data path alone", self.step),
+            ("lateness of a thread that waits", self.idle_thread_lateness),
+        ];
+        for (name, times) in rows {
+            let Quantiles { p50_us, p90_us, p99_us, p999_us, max_us } = times;
+            writeln!(f, "{name:<34} {p50_us:>10.1} {p90_us:>10.1} {p99_us:>10.1} {p999_us:>10.1} {max_us:>10.1}")?;
+        }
+        writeln!(
+            f,
+            "\ndeadline {} µs: {} missed, of which {} are the machine's and {} ours{}",
+            self.deadline_us,
+            self.deadline_misses,
+            self.deadline_misses_of_the_machine,
+            self.deadline_misses_of_ours,
+            if self.run_queue_waits_are_known { "" } else { " (this kernel does not tell waits for a core)" }
+        )?;
+        writeln!(f, "data path's p99 leaves {:.2} % of the time from frame to frame", self.spare_percent)?;
+        writeln!(f, "{} allocations; page faults: {} minor, {} major", self.allocations, self.minor_page_faults, self.major_page_faults)?;
+        writeln!(
+            f,
+            "resident: {} bytes at start, {} at end, at most {}",
+            self.resident_bytes_at_start, self.resident_bytes_at_end, self.resident_bytes_max
+        )?;
+        writeln!(
+            f,
+            "{} of {} windows scored, {} lost messages, {} event lines, {} segment parts",
+            self.windows_scored, self.windows_expected, self.lost, self.events, self.segments
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_times() {
+        let mut times: Vec<u64> = (1..=1000).rev().map(|time| time * 1_000).collect();
+        let found = Quantiles::of(&mut times);
+        assert_eq!(found, Quantiles { p50_us: 500.0, p90_us: 900.0, p99_us: 990.0, p999_us: 999.0, max_us: 1000.0 });
+        assert_eq!(Quantiles::of(&mut []), Quantiles::default());
+    }
+
+    #[test]
+    fn a_miss_is_the_machines_only_when_the_machine_explains_it() {
+        let frame = |late, latency, waited, stalled| FrameOutcome { late, latency, waited, stalled };
+        for (outcome, expected) in [
+            (frame(0, Some(100), 0, 0), Judgement::InTime),
+            (frame(0, Some(101), 0, 0), Judgement::Ours),
+            (frame(50, Some(51), 0, 0), Judgement::Machine),
+            (frame(0, Some(150), 50, 0), Judgement::Machine),
+            (frame(0, Some(150), 49, 0), Judgement::Ours),
+            (frame(0, Some(150), 0, 60), Judgement::Machine),
+            (frame(0, None, 1000, 1000), Judgement::Ours),
+        ] {
+            assert_eq!(judge(&outcome, 100), expected, "{outcome:?}");
+        }
+    }
+}

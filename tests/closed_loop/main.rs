@@ -1,0 +1,241 @@
+//! The closed loop under kill -9: either process ends at random moments, twenty times, while events flow up and bundles down.
+
+use alfred_board::file_storage::FileStorage;
+use alfred_bundle::format::{Bundle, SIGNATURE_BYTES, read};
+use alfred_journal::journal::{Journal, Settings};
+use alfred_store::Store;
+use alfred_store::bundle::NewBundle;
+use alfred_store::rollout::Target;
+use alfred_synth::random::Random;
+use alfred_testkit::closed_loop::daemon::{HostFolder, build_programs, text};
+use alfred_testkit::closed_loop::device::{Device, DeviceSettings, write_config};
+use alfred_testkit::closed_loop::scene::Camera;
+use alfred_testkit::golden::announce;
+use alfred_wire::link::RecordId;
+use alfred_wire::name::Name;
+use alfred_wire::record::{Priority, RECORD_BYTES_MAX};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const KILLS: u32 = 20;
+const CAMERA: &str = "hall";
+const JOURNAL_BYTES: u64 = 32 << 20;
+/// Generous: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn weights() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/stg_nf_synthetic/weights.safetensors")
+}
+
+/// Events and their segments that lie in a journal that nobody has open, by name.
+fn journalled(journal: &Path, scratch: &Path) -> BTreeMap<RecordId, Vec<u8>> {
+    fs::copy(journal, scratch).expect("a copy of the journal");
+    let storage = FileStorage::open(scratch, JOURNAL_BYTES).expect("opens");
+    let (mut journal, _) = Journal::open(storage, Settings::new(Name::new(CAMERA).expect("a name"), 1)).expect("opens after any kill");
+    let (mut found, mut buffer) = (BTreeMap::new(), vec![0; RECORD_BYTES_MAX]);
+    while let Some(record) = journal.next_unsent(&mut buffer).expect("reads") {
+        if record.priority == Priority::Event {
+            found.insert(record.id, record.body.to_vec());
+        }
+    }
+    found
+}
+
+/// Builds a bundle as an operator does, and lets the camera have it.
+fn roll_out(host: &HostFolder, store: &mut Store, revision: u64, threshold: f32) -> i64 {
+    let out = host.folder.join(format!("{revision}.bundle"));
+    let (weights, key) = (text(&weights()), text(&host.folder.join("bundle.key")));
+    let (number, threshold) = (revision.to_string(), threshold.to_string());
+    let arguments = [
+        "bundle",
+        "build",
+        "--weights",
+        &weights,
+        "--key",
+        &key,
+        "--camera",
+        CAMERA,
+        "--revision",
+        &number,
+        "--threshold",
+        &threshold,
+        "--out",
+        &text(&out),
+    ];
+    host.command(&arguments).expect("a bundle");
+    let bytes = fs::read(&out).expect("reads");
+    let bundle: Bundle<'_> = read(&bytes[..bytes.len() - SIGNATURE_BYTES]).expect("ours");
+    let new = NewBundle {
+        camera: CAMERA,
+        revision,
+        parent_revision: 0,
+        fingerprint: bundle.fingerprint,
+        threshold: f64::from(bundle.decision.threshold().value()),
+        policy: "given",
+        model: None,
+        bytes: &bytes,
+    };
+    store.add_bundle(&new, "test", 1).expect("added");
+    store.roll_out(&[Target { camera: CAMERA.to_owned(), revision }], "test", 1).expect("rolled out")
+}
+
+/// Stage and revision that the device tells first after a start; `None` when it runs its model file.
+fn first_bundle(device: &Device) -> Option<(String, u64)> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let (_, line) = device.output.recv_timeout(Duration::from_secs(60)).expect("the device speaks");
+        if let Some(bundle) = line.get("bundle") {
+            return Some((bundle["stage"].as_str().expect("a stage").to_owned(), bundle["revision"].as_u64().expect("a revision")));
+        }
+        if line.get("frame").is_some() {
+            return None;
+        }
+    }
+    panic!("the device decides no frame");
+}
+
+/// A bundle that the host takes back while it is tried ends there, and the confirmed one goes on.
+fn withdraw(host: &HostFolder, store: &mut Store, device: &mut Device, camera: &mut Camera, revision: u64) {
+    let rollout = roll_out(host, store, revision, 3.0);
+    let (mut line, mut is_back, end) = (String::new(), false, Instant::now() + PATIENCE);
+    loop {
+        assert!(Instant::now() < end, "revision {revision} was never withdrawn: {:?}", store.deployments(Some(CAMERA)));
+        let deployments = store.deployments(Some(CAMERA)).expect("deployments");
+        let state = deployments.iter().find(|one| one.revision == revision).map(|one| (one.stage.clone(), one.reason));
+        match state {
+            Some((stage, reason)) if stage == "refused" || stage == "reverted" => {
+                assert_eq!(reason, Some(208), "{stage}");
+                return;
+            }
+            Some((stage, _)) if !is_back && (stage == "shadow" || stage == "trial") => {
+                store.roll_back(rollout, "test", 1).expect("rolled back");
+                is_back = true;
+            }
+            _ => {}
+        }
+        // Slowly: it must not be confirmed before the host has said so.
+        camera.next().expect("never ends").write_line(&mut line);
+        device.feed(line.as_bytes()).expect("it runs");
+        std::thread::sleep(Duration::from_millis(if is_back { 400 } else { 20 }));
+    }
+}
+
+#[test]
+fn twenty_kills_lose_and_double_nothing_and_leave_a_confirmed_slot() {
+    let seed = std::env::var("ALFRED_KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_128);
+    announce(&format!("kill -9 of either process: seed {seed} (repeat with ALFRED_KILL_SEED={seed})"));
+    let mut random = Random::new(seed);
+    let programs = build_programs(&["alfred-edge", "alfred-host"]).expect("programs");
+    let folder = std::env::temp_dir().join(format!("alfred-kill-{}", std::process::id()));
+    let host = HostFolder::new(&programs.join("alfred-host"), &folder).expect("a host");
+    let key = host.make_key().expect("a key");
+    let device_folder = host.enrol(CAMERA).expect("enrolled");
+    let settings = DeviceSettings {
+        name: CAMERA,
+        folder: &device_folder,
+        port: host.port,
+        weights: &weights(),
+        key: &key,
+        rate: 30.0,
+        trial: (100, 300),
+        journal_bytes: JOURNAL_BYTES,
+        sample_bytes_per_hour: 0,
+    };
+    let config = write_config(&settings).expect("a configuration");
+    let edge = programs.join("alfred-edge");
+    let mut daemon = host.serve("").expect("serves");
+    let mut store = Store::open(&host.database()).expect("opens");
+    let mut device = Device::start(&edge, &config).expect("starts");
+    let mut camera = Camera::new(CAMERA, 0.4, seed).expect("a camera");
+    let (mut seen, mut line, mut revision, mut killed) = (BTreeMap::new(), String::new(), 0, [0_u32; 2]);
+    let (journal, scratch) = (device_folder.join("journal.alfred"), folder.join("journal.copy"));
+    for kill in 0..KILLS {
+        if kill.is_multiple_of(4) {
+            revision += 1;
+            roll_out(&host, &mut store, revision, 0.5 + 0.2 * revision as f32);
+        }
+        let until = Instant::now() + Duration::from_millis(random.below(900) as u64 + 100);
+        while Instant::now() < until {
+            camera.next().expect("never ends").write_line(&mut line);
+            device.feed(line.as_bytes()).expect("it runs");
+            device.output.try_iter().for_each(drop);
+        }
+        if random.chance(0.5) {
+            killed[0] += 1;
+            device.kill();
+            seen.extend(journalled(&journal, &scratch));
+            device = Device::start(&edge, &config).expect("starts again");
+            camera.by_ref().take(80).for_each(|frame| {
+                frame.write_line(&mut line);
+                device.feed(line.as_bytes()).expect("it runs");
+            });
+            // On the model file while nothing was confirmed, else on a confirmed slot, or on trial with one in reserve.
+            if let Some((stage, _)) = first_bundle(&device) {
+                assert!(["confirmed", "trial", "shadow", "verified", "reverted", "refused"].contains(&stage.as_str()), "{stage}");
+            }
+        } else {
+            killed[1] += 1;
+            daemon.kill();
+            daemon = host.serve("").expect("serves again");
+        }
+    }
+    assert!(killed.iter().all(|count| *count > 0), "both were killed: {killed:?}");
+    // Frames go on until the newest bundle is confirmed, or has its reason why not.
+    let end = Instant::now() + PATIENCE;
+    let is_over = |store: &Store| {
+        let deployments = store.deployments(Some(CAMERA)).expect("deployments");
+        deployments.iter().any(|one| one.revision == revision && ["confirmed", "refused", "reverted"].contains(&one.stage.as_str()))
+    };
+    while !is_over(&store) {
+        assert!(Instant::now() < end, "the newest bundle never ended its way: {:?}", store.deployments(Some(CAMERA)));
+        for frame in camera.by_ref().take(30) {
+            frame.write_line(&mut line);
+            device.feed(line.as_bytes()).expect("it runs");
+        }
+        device.output.try_iter().for_each(drop);
+    }
+    let confirmed: Vec<u64> = store
+        .deployments(Some(CAMERA))
+        .expect("deployments")
+        .iter()
+        .filter(|one| one.stage == "confirmed")
+        .map(|one| one.revision)
+        .collect();
+    assert!(!confirmed.is_empty(), "bundles were confirmed between the kills");
+    device.end(PATIENCE).expect("ends well");
+    seen.extend(journalled(&journal, &scratch));
+    // The next life finds a confirmed slot, and brings the host what it does not have yet.
+    let mut device = Device::start(&edge, &config).expect("starts");
+    for frame in camera.by_ref().take(80) {
+        frame.write_line(&mut line);
+        device.feed(line.as_bytes()).expect("it runs");
+    }
+    let first = first_bundle(&device).expect("a bundle decides");
+    assert_eq!((first.0.as_str(), Some(&first.1)), ("confirmed", confirmed.iter().max()));
+    let end = Instant::now() + PATIENCE;
+    let missing = |store: &Store| {
+        let is_there = |id: &RecordId| store.record_body(CAMERA, id.boot, id.sequence).expect("asked").is_some();
+        seen.keys().filter(|id| !is_there(id)).count()
+    };
+    while missing(&store) > 0 {
+        assert!(Instant::now() < end, "{} of {} journalled records never came", missing(&store), seen.len());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    withdraw(&host, &mut store, &mut device, &mut camera, revision + 1);
+    device.end(PATIENCE).expect("ends well");
+    for (id, body) in &seen {
+        assert_eq!(store.record_body(CAMERA, id.boot, id.sequence).expect("asked").as_ref(), Some(body), "{id:?} as it was written");
+    }
+    let aside = store.counts().expect("counts").into_iter().find(|count| count.what == "records_aside").map_or(0, |count| count.count);
+    assert_eq!(aside, 0, "no id came with two contents: each record is there exactly once, its id is the table's key");
+    announce(&format!(
+        "{KILLS} kills ({} devices, {} hosts): {} journalled events, segments and reports found exactly once; revisions {confirmed:?} confirmed",
+        killed[0],
+        killed[1],
+        seen.len()
+    ));
+    drop(daemon);
+    let _ = fs::remove_dir_all(&folder);
+}
