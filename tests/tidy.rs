@@ -18,7 +18,7 @@ const LONGER_FUNCTIONS: [(&str, &str); 1] =
     [("plain_loss", "the loss once more, in one plain piece, for finite differences: cut up it would resemble what it checks")];
 
 /// Where `unsafe` may stand (beginnings of paths). Each such file says why under the word JUSTIFICATION.
-const UNSAFE_PATHS: [&str; 6] = [
+const UNSAFE_PATHS: [&str; 7] = [
     // The arena is a global allocator.
     "models/src/arena",
     // SIMD instructions.
