@@ -28,7 +28,7 @@
 //! | then | | the verdict head, as `VerdictHead::to_bytes` writes it |
 //! | last 64 | | ed25519 signature over everything before it |
 //!
-//! STG-NF with T = 24 takes 2,744 bytes, with a verdict head 4,068; T = 44 is the longest window that fits (without a head).
+//! STG-NF with T = 24 takes 2,744 bytes, with a verdict head 3,442; T = 44 is the longest window that fits (without a head).
 
 use crate::collapse::{UNIT_VARIANCE, collapse};
 use alfred_core::decision::DecisionRule;

@@ -1,6 +1,7 @@
 //! A target domain as the experiment sees it: one camera's slices in time order and its labelled validation part.
 
 use crate::dataset::layout::{ClipFiles, Events, Split, clips_of, domains, read_events};
+use crate::dataset::sound::sound_clips;
 use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
 use crate::experiment::source::Cutting;
@@ -48,19 +49,26 @@ pub fn camera_names(data: &Path) -> Result<Vec<String>, HostError> {
 }
 
 /// Reads a camera. Folders `train/slice0`, `train/slice1`, ... are the slices; without them the clips, in order of their names, are cut into
-/// `slices` parts. Only the first `slices` are kept.
+/// `slices` parts. Only the first `slices` are kept. Unreadable clips are named and left out, or end it when `is_strict`.
 ///
 /// # Errors
-/// [`HostError`] when a file is unreadable, a clip has no mask, or a slice has no window.
-pub fn read_camera(data: &Path, name: &str, slices: usize, cutting: &Cutting, scale: &PixelScale) -> Result<Camera, HostError> {
+/// [`HostError`] when no file can be read, a clip has no mask, or a slice has no window.
+pub fn read_camera(
+    data: &Path,
+    name: &str,
+    slices: usize,
+    cutting: &Cutting,
+    scale: &PixelScale,
+    is_strict: bool,
+) -> Result<Camera, HostError> {
     let events = read_events(data)?;
     let classes = class_names(events.as_ref(), name);
     let part = |files: &[ClipFiles]| read_part(files, events.as_ref(), &classes, cutting, scale);
     let mut parts = Vec::new();
-    for files in slices_of(clips_of(data, Some(name), Split::Train)?, slices) {
+    for files in slices_of(sound_clips(clips_of(data, Some(name), Split::Train)?, is_strict)?.clips, slices) {
         parts.push(part(&files)?);
     }
-    let validation = part(&clips_of(data, Some(name), Split::Test)?)?;
+    let validation = part(&sound_clips(clips_of(data, Some(name), Split::Test)?, is_strict)?.clips)?;
     Ok(Camera { name: name.into(), slices: parts, validation, classes })
 }
 
@@ -68,9 +76,9 @@ pub fn read_camera(data: &Path, name: &str, slices: usize, cutting: &Cutting, sc
 ///
 /// # Errors
 /// As [`read_camera`].
-pub fn read_source_test(data: &Path, cutting: &Cutting, scale: &PixelScale) -> Result<Part, HostError> {
+pub fn read_source_test(data: &Path, cutting: &Cutting, scale: &PixelScale, is_strict: bool) -> Result<Part, HostError> {
     let events = read_events(data)?;
-    read_part(&clips_of(data, None, Split::Test)?, events.as_ref(), &[], cutting, scale)
+    read_part(&sound_clips(clips_of(data, None, Split::Test)?, is_strict)?.clips, events.as_ref(), &[], cutting, scale)
 }
 
 fn read_part(

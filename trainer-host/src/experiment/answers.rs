@@ -3,6 +3,8 @@
 //! Differences are paired: both methodologies are judged on the same clips, and a bootstrap resamples clips, camera by camera, for both alike.
 //! Decisions are summed over the seeds first, so an interval speaks of the clips, not of the seeds.
 
+use crate::experiment::cells::saving;
+use crate::experiment::head_tables::{LOSS_MAX, PAPER_SAVING, unseen_cells, unseen_summary};
 use crate::experiment::record::{Cell, sum};
 use crate::experiment::schedule::{Results, model_name};
 use crate::experiment::settings::Settings;
@@ -11,6 +13,10 @@ use crate::metric::confusion::Confusion;
 use crate::metric::quantile::quantile;
 use alfred_synth::random::Random;
 
+/// Held-out EBI points that the verdict head is to bring over active learning.
+const HEAD_GAIN_AIM: f64 = 12.0;
+/// AUC points that it is to bring on classes that nobody judged.
+const UNSEEN_GAIN_AIM: f64 = 10.0;
 /// Resamples of the paired bootstrap.
 const RESAMPLES: usize = 500;
 /// Its seed.
@@ -60,16 +66,24 @@ fn by_camera(settings: &Settings, results: &Results, model: &str, methodology: &
     settings.cameras.iter().map(camera).collect()
 }
 
-/// Mean over cameras of the difference in EBI, `new` less `old`; the lists are by camera and clip, in the same order.
+/// Mean over cameras of the difference in EBI, `new` less `old`; the lists are by camera and clip, in the same order. Clips on which only one
+/// of them decided anything are left out.
 #[must_use]
 pub fn gain(old: &[Vec<Confusion>], new: &[Vec<Confusion>]) -> Option<Gain> {
     if old.is_empty() || old.len() != new.len() || old.iter().zip(new).any(|(old, new)| old.is_empty() || old.len() != new.len()) {
         return None;
     }
+    let both = |old: &[Confusion], new: &[Confusion]| -> Vec<usize> {
+        (0..old.len()).filter(|&clip| old[clip].total() > 0 && new[clip].total() > 0).collect()
+    };
+    let shared: Vec<Vec<usize>> = old.iter().zip(new).map(|(old, new)| both(old, new)).collect();
+    if shared.iter().any(Vec::is_empty) {
+        return None;
+    }
     let difference = |pick: &mut dyn FnMut(usize) -> Vec<usize>| {
-        mean(old.iter().zip(new).map(|(old, new)| {
-            let chosen = pick(old.len());
-            let ebi = |clips: &[Confusion]| sum(&chosen.iter().map(|&clip| clips[clip]).collect::<Vec<_>>()).ebi();
+        mean(old.iter().zip(new).zip(&shared).map(|((old, new), shared)| {
+            let chosen = pick(shared.len());
+            let ebi = |clips: &[Confusion]| sum(&chosen.iter().map(|&place| clips[shared[place]]).collect::<Vec<_>>()).ebi();
             Some(ebi(new)? - ebi(old)?)
         }))
     };
@@ -88,7 +102,7 @@ fn compare(settings: &Settings, results: &Results, model: &str, old: &str, new: 
 }
 
 /// The comparisons that are asked about: title, old, new.
-const QUESTIONS: [(&str, &str, &str); 10] = [
+const QUESTIONS: [(&str, &str, &str); 12] = [
     ("threshold: source pair to camera's threshold", "source", "threshold_only"),
     ("weights: active learning, on top of the threshold", "threshold_only", "active_learning"),
     ("both: source pair to active learning", "source", "active_learning"),
@@ -96,6 +110,8 @@ const QUESTIONS: [(&str, &str, &str); 10] = [
     ("active learning less pseudo-continual", "pseudo_continual", "active_learning"),
     ("AL Light less pseudo-continual", "pseudo_continual", "al_light"),
     ("AL Light less active learning", "active_learning", "al_light"),
+    ("AL, one verdict for two seconds of an event, less active learning", "active_learning", "al_event"),
+    ("gated less active learning, on the clips that the gate has not seen", "active_learning", "gated"),
     ("verdict head less active learning", "active_learning", "verdict_head"),
     ("verdict head on a quarter of the labels less active learning", "active_learning", "head_budget"),
     ("verdict head on events less active learning", "active_learning", "head_event"),
@@ -162,7 +178,62 @@ fn aims(settings: &Settings, results: &Results, model: &str) -> String {
             ));
         }
     }
+    lines.extend(head_aims(settings, results, model));
     lines.join("\n")
+}
+
+/// The aims about the verdict head, in points with their intervals.
+fn head_aims(settings: &Settings, results: &Results, model: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let said = |met: bool| if met { "met" } else { "NOT met" };
+    let all = compare(settings, results, model, "active_learning", "verdict_head", Judged::HeldOut);
+    if let Some(gain) = all.last().copied().flatten() {
+        lines.push(format!(
+            "- {model}: verdict head less active learning, held-out EBI, mean over cameras: {} points; aim of {HEAD_GAIN_AIM:+.0}: {}.",
+            Gain::text(Some(gain)),
+            said(100.0 * gain.value >= HEAD_GAIN_AIM)
+        ));
+    }
+    if let Some(summary) = unseen_summary(&unseen_cells(results, model, "verdict_head")) {
+        let [gain, low, high] = summary.gain.map(|gain| 100.0 * gain);
+        let list = |pairs: &[(String, f64)]| {
+            let named: Vec<String> = pairs.iter().map(|(name, gain)| format!("{name} {:+.1}", 100.0 * gain)).collect();
+            if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+        };
+        let worst = summary.by_class.first().map_or(f64::NAN, |(_, gain)| *gain);
+        lines.push(format!(
+            "- {model}: classes left out of the verdicts, AUC-ROC of the head less that of the density score, mean of {} cells (camera x class): \
+             {gain:+.1} [{low:+.1}, {high:+.1}] points; aim of {UNSEEN_GAIN_AIM:+.0}: {}.",
+            summary.cells,
+            said(gain >= UNSEEN_GAIN_AIM)
+        ));
+        lines.push(format!(
+            "- {model}: by class, mean over its cameras: {}; no class more than {:.0} below: {}.",
+            list(&summary.by_class),
+            100.0 * LOSS_MAX,
+            said(worst >= -LOSS_MAX)
+        ));
+        lines.push(format!(
+            "- {model}: single cells more than {:.0} below ({} of {}): {}.",
+            100.0 * LOSS_MAX,
+            summary.worse.len(),
+            summary.cells,
+            list(&summary.worse)
+        ));
+    }
+    let steps: Vec<f64> =
+        results.of(model, "al_light", None).flat_map(|cell| &cell.steps).filter_map(|step| saving(step.labels, step.labels_full)).collect();
+    if let Some(least) = steps.iter().copied().min_by(f64::total_cmp) {
+        let at_paper = steps.iter().filter(|saved| **saved >= PAPER_SAVING).count();
+        lines.push(format!(
+            "- {model}: AL Light saves at least the paper's {:.2} % of labels in {at_paper} of {} steps; least {:.1} %, mean {:.1} %.",
+            100.0 * PAPER_SAVING,
+            steps.len(),
+            100.0 * least,
+            100.0 * steps.iter().sum::<f64>() / steps.len() as f64
+        ));
+    }
+    lines
 }
 
 /// The answers as markdown.

@@ -4,27 +4,22 @@ use crate::dataset::camera::{Camera, Part};
 use crate::dataset::windows::{Origin, WindowSet};
 use crate::error::HostError;
 use crate::experiment::head_stage::{HeadStage, PartFeatures, VerdictMemory, features_of};
-use crate::experiment::held_out::{self, Judged};
-use crate::experiment::record::{QUANTILES, StepRecord, sum};
+use crate::experiment::judgement::decisions;
+use crate::experiment::record::{QUANTILES, StepRecord};
 use crate::experiment::settings::{Settings, training_recipe};
-use crate::experiment::source::{BALANCE_SEED, Source, weights_of};
+use crate::experiment::source::{Source, weights_of};
+use crate::experiment::unseen;
 use crate::metric::bootstrap::BootstrapPlan;
-use crate::metric::confusion::Confusion;
-use crate::metric::eer::equal_error_rate_of;
-use crate::metric::pr::auc_pr;
 use crate::metric::quantile::quantile;
-use crate::metric::roc::auc_roc;
-use crate::metric::samples::Ranked;
 use crate::phase::active_learning::{Answer, Reason, ScoredSlice, TrainingSet, answer, ask, training_set};
 use crate::phase::al_light::{MAXIMA_MAX, RollingMaxima};
 use crate::phase::audit::Audit;
 use crate::phase::gate::{self, LOSS_MAX};
-use crate::phase::methodology::{Methodology, Recipe, ThresholdFrom, TrainingRule};
+use crate::phase::methodology::{Methodology, Recipe, TrainingRule};
 use crate::phase::poison_guard::hold_back;
-use crate::phase::pseudo_label::{is_flagged, split};
+use crate::phase::pseudo_label::split;
 use crate::phase::replay::{self, WINDOWS_MAX};
 use crate::phase::tracking_threshold::TrackingThreshold;
-use crate::phase::validation_set::balance;
 use crate::phase::verdict::SimulatedAnnotator;
 use crate::query::Embeddings;
 use crate::train::architecture::{Architecture, TrainerOptions, trainer_of, write_weights};
@@ -96,16 +91,6 @@ pub struct ChainState {
     head: HeadStage,
 }
 
-/// A candidate pair, judged on the validation part.
-struct Judgement {
-    threshold: f64,
-    auc_roc: f64,
-    auc_pr: f64,
-    held_out_by_clip: Vec<Confusion>,
-    /// Decisions on the whole validation part, clip by clip, for the gate.
-    validation_by_clip: Vec<Confusion>,
-}
-
 impl<'c> Chain<'c> {
     /// A chain for a cell.
     #[must_use]
@@ -127,7 +112,7 @@ impl<'c> Chain<'c> {
         if self.recipe().all_at_once { 1 } else { self.camera.slices.len() }
     }
 
-    const fn recipe(&self) -> &Recipe {
+    pub(super) const fn recipe(&self) -> &Recipe {
         &self.methodology.recipe
     }
 
@@ -136,7 +121,7 @@ impl<'c> Chain<'c> {
         trainer_of(self.model, Some(&weights), &TrainerOptions::default(), self.seed)
     }
 
-    fn density(&self, trainer: &mut dyn Trainer, windows: &WindowSet) -> Vec<f64> {
+    pub(super) fn density(&self, trainer: &mut dyn Trainer, windows: &WindowSet) -> Vec<f64> {
         scores(trainer, windows, training_recipe(self.model).batch)
     }
 
@@ -252,8 +237,13 @@ impl<'c> Chain<'c> {
                 places.iter().for_each(|&(slice, window)| copy(&self.camera.slices[slice as usize].windows, window, false, &mut set));
                 self.density(trainer.as_mut(), &set)
             };
-            head.learn(&self.camera.slices, &self.looks.features, &state.verdicts, (record.slice, &normal), &mut density, random);
+            let samples =
+                head.learn(&self.camera.slices, &self.looks.features, &state.verdicts, (record.slice, &normal), &mut density, random);
             record.head = Some(head.is_on());
+            if record.slice as usize + 1 == self.camera.slices.len() {
+                let density = self.density(trainer.as_mut(), &self.camera.validation.windows);
+                record.unseen = unseen::classes(self.camera, &self.looks.validation_features, &density, &samples, &head);
+            }
         }
         let mut judgement = self.judge(trainer.as_mut(), &head)?;
         let plan = BootstrapPlan { resamples: GATE_RESAMPLES, seed: self.seed };
@@ -372,49 +362,6 @@ impl<'c> Chain<'c> {
         }
         Some(state.audit)
     }
-
-    /// Threshold and figures of a pair on the camera's validation part.
-    fn judge(&self, trainer: &mut dyn Trainer, head: &HeadStage) -> Result<Judgement, HostError> {
-        let part = &self.camera.validation;
-        let density = self.density(trainer, &part.windows);
-        let scores = head.apply(&self.looks.validation_features, &density);
-        let chosen = balance(&part.is_anomalous, BALANCE_SEED);
-        let pairs = || chosen.iter().map(|&window| (scores[window as usize], part.is_anomalous[window as usize]));
-        let unfit = |reason| {
-            HostError::data(
-                Path::new(&self.camera.name),
-                format!("the validation part sets no threshold: {reason}"),
-                "give it both classes and finite poses",
-            )
-        };
-        let ranked = Ranked::of_pairs(pairs()).map_err(unfit)?;
-        let fixed = (self.recipe().threshold == ThresholdFrom::Source).then_some(self.source.threshold);
-        let threshold = match fixed {
-            Some(threshold) => threshold,
-            None => equal_error_rate_of(pairs()).map_err(unfit)?.threshold,
-        };
-        let clip: Vec<u32> = (0..part.windows.len() as u32).map(|window| part.windows.origin(window).clip).collect();
-        let judged = Judged { scores: &scores, is_anomalous: &part.is_anomalous, clip: &clip, clips: part.clips.len() };
-        Ok(Judgement {
-            threshold,
-            auc_roc: auc_roc(&ranked),
-            auc_pr: auc_pr(&ranked),
-            held_out_by_clip: held_out::by_clip(&judged, fixed),
-            validation_by_clip: decisions(part, &scores, threshold),
-        })
-    }
-}
-
-/// Decisions by clip.
-fn decisions(part: &Part, scores: &[f64], threshold: f64) -> Vec<Confusion> {
-    let mut out = vec![Confusion::default(); part.clips.len()];
-    for (window, (&score, &truth)) in (0_u32..).zip(scores.iter().zip(&part.is_anomalous)) {
-        if let Some(clip) = out.get_mut(part.windows.origin(window).clip as usize) {
-            clip.add(truth, is_flagged(score, threshold));
-        }
-    }
-    debug_assert_eq!(sum(&out).total(), scores.len() as u64);
-    out
 }
 
 fn flagged_quantiles(scores: &[f64], threshold: f64) -> Option<[f64; QUANTILES.len()]> {

@@ -4,11 +4,14 @@ use crate::dataset::camera::camera_names;
 use crate::error::HostError;
 use crate::experiment::schedule::{self, model_name};
 use crate::experiment::settings::{STRIDE, Settings, training_recipe};
-use crate::experiment::{answers, cells, figures, html, tables};
+use crate::experiment::source::given_weights;
+use crate::experiment::{answers, cells, figures, head_tables, html, tables};
 use crate::phase::methodology::{METHODOLOGIES, Methodology, by_name};
 use crate::train::architecture::Architecture;
 use crate::train::checkpoint::replace;
+use crate::verdict_head::HeadRecipe;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,12 +42,18 @@ pub struct ExperimentArguments {
     /// Where results go. A run that was interrupted goes on from there.
     #[arg(long)]
     pub out: PathBuf,
+    /// Folder with K-1 weights (`MODEL.safetensors`), which then serve every seed; models without a file there are trained here.
+    #[arg(long)]
+    pub source_weights: Option<PathBuf>,
     /// Cells at a time; default: one per core.
     #[arg(long)]
     pub jobs: Option<usize>,
     /// Share of wrong answers of the simulated annotator, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub annotator_errors: f64,
+    /// Stop at the first clip that cannot be read, instead of naming it and leaving it out.
+    #[arg(long)]
+    pub strict: bool,
     /// End with one line of JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -62,6 +71,7 @@ pub fn run(arguments: &ExperimentArguments) -> Result<(), HostError> {
     let results = schedule::run(&settings)?;
     let out = &settings.out;
     cells::write(&out.join("cells.csv"), &results.cells)?;
+    head_tables::write_unseen(&out.join("unseen_cells.csv"), &results)?;
     let text = format!("{}\n{}", answers::markdown(&settings, &results), tables::markdown(&settings, &results));
     replace(&out.join("tables.md"), text.as_bytes())?;
     tables::write_csv(out, &settings, &results)?;
@@ -101,6 +111,8 @@ fn settings(arguments: &ExperimentArguments) -> Result<Settings, HostError> {
         slices: arguments.slices,
         stride: arguments.stride,
         seeds: arguments.seeds,
+        source_weights: arguments.source_weights.clone(),
+        strict: arguments.strict,
         jobs: arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         annotator_error_share: arguments.annotator_errors,
     })
@@ -127,28 +139,41 @@ fn methodologies(names: &[String]) -> Result<Vec<&'static Methodology>, HostErro
 }
 
 /// What must not change between a run and the one that goes on from it.
-fn manifest(settings: &Settings) -> serde_json::Value {
-    let recipes: serde_json::Map<String, serde_json::Value> =
-        settings.models.iter().map(|&model| (model_name(model), json!(format!("{:?}", training_recipe(model))))).collect();
-    json!({
+fn manifest(settings: &Settings) -> Result<serde_json::Value, HostError> {
+    let recipe = |&model: &Architecture| {
+        let name = model_name(model);
+        let given = match given_weights(settings, &name) {
+            Some(file) => {
+                let bytes = fs::read(&file).map_err(HostError::file(&file))?;
+                let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                format!(", K-1 weights with SHA-256 {hash}")
+            }
+            None => String::new(),
+        };
+        Ok((name, json!(format!("{:?}{given}", training_recipe(model)))))
+    };
+    let recipes: serde_json::Map<String, serde_json::Value> = settings.models.iter().map(recipe).collect::<Result<_, HostError>>()?;
+    let head = format!("{:?}", HeadRecipe::default());
+    Ok(json!({
         "data": settings.data.canonicalize().unwrap_or_else(|_| settings.data.clone()),
         "slices": settings.slices,
         "stride": settings.stride,
         "annotator_error_share": settings.annotator_error_share,
         "recipes": recipes,
+        "head_recipe": head,
         "version": env!("CARGO_PKG_VERSION"),
-    })
+    }))
 }
 
 /// Refuses an output folder of another experiment; more cameras, models, methodologies or seeds than before are welcome.
 fn check_manifest(settings: &Settings) -> Result<(), HostError> {
     let path: &Path = &settings.out.join("manifest.json");
-    let mut new = manifest(settings);
+    let mut new = manifest(settings)?;
     if path.is_file() {
         let text = fs::read(path).map_err(HostError::file(path))?;
         let old: serde_json::Value =
             serde_json::from_slice(&text).map_err(|error| HostError::data(path, error, "remove the folder, or give another --out"))?;
-        for key in ["data", "slices", "stride", "annotator_error_share", "version"] {
+        for key in ["data", "slices", "stride", "annotator_error_share", "head_recipe", "version"] {
             if old[key] != new[key] {
                 return Err(HostError::data(path, format!("{key} was {}, now {}", old[key], new[key]), "give another --out"));
             }

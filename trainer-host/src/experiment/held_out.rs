@@ -12,6 +12,8 @@ use alfred_synth::random::Random;
 pub const HALVINGS: usize = 10;
 /// Seed of the halvings: the same for all methodologies, so that differences between them are paired.
 const SEED: u64 = 11;
+/// Seed of the gate's half.
+const GATE_SEED: u64 = 12;
 
 /// What labelled scores look like here: score, truth, clip.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,29 @@ pub fn by_clip(judged: &Judged<'_>, fixed: Option<f64>) -> Vec<Confusion> {
                     out[clip as usize].add(truth, is_flagged(score, threshold));
                 }
             }
+        }
+    }
+    out
+}
+
+/// The half of the validation clips by which a gate chooses; the same one for every cell.
+#[must_use]
+pub fn gate_half(clips: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..clips).collect();
+    Random::new(GATE_SEED).shuffle(&mut order);
+    let mut half = vec![false; clips];
+    order.iter().take(clips.div_ceil(2)).for_each(|&clip| half[clip] = true);
+    half
+}
+
+/// Decisions on the clips that are not `seen`, by the threshold of those that are. Nothing is decided when those hold one class only.
+#[must_use]
+pub fn beside(judged: &Judged<'_>, seen: &[bool]) -> Vec<Confusion> {
+    let mut out = vec![Confusion::default(); judged.clips];
+    let Some(threshold) = threshold_of(judged, seen, true) else { return out };
+    for ((&score, &truth), &clip) in judged.scores.iter().zip(judged.is_anomalous).zip(judged.clip) {
+        if seen.get(clip as usize) == Some(&false) {
+            out[clip as usize].add(truth, is_flagged(score, threshold));
         }
     }
     out

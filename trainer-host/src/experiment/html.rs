@@ -9,7 +9,7 @@ use crate::experiment::tables::settings_line;
 pub fn page(settings: &Settings, markdown: &str, drawings: &[Drawing]) -> String {
     let figures: String = drawings
         .iter()
-        .map(|drawing| format!("<figure><figcaption>{}</figcaption>{}</figure>\n", escape(&drawing.title), drawing.svg))
+        .map(|drawing| format!("<figure aria-label=\"{}\">{}</figure>\n", escape(&drawing.title).replace('"', "&quot;"), drawing.svg))
         .collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>ALFred experiment</title>\n<style>{STYLE}</style></head><body>\n\
@@ -20,8 +20,8 @@ pub fn page(settings: &Settings, markdown: &str, drawings: &[Drawing]) -> String
 }
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1c2733}\
-table{border-collapse:collapse;margin:.5rem 0 1.5rem;font-variant-numeric:tabular-nums}td,th{border-bottom:1px solid #d5dce4;padding:.2rem .6rem;text-align:right}\
-td:first-child,th:first-child{text-align:left}tr:hover td{background:#f2f6fa}figure{margin:1.5rem 0;overflow-x:auto}figcaption{font-weight:600}div.wide{overflow-x:auto}";
+table{border-collapse:collapse;margin:.5rem 0 1.5rem;font-variant-numeric:tabular-nums}td,th{border-bottom:1px solid #d5dce4;padding:.2rem .6rem;text-align:right;white-space:nowrap}\
+td:first-child,th:first-child{text-align:left}tr:hover td{background:#f2f6fa}figure{margin:1.5rem 0;overflow-x:auto}div.wide{overflow-x:auto}";
 
 /// Headings, tables, lists and paragraphs: what our own markdown uses.
 fn body(markdown: &str) -> String {

@@ -12,9 +12,13 @@ pub mod source;
 
 pub mod chain;
 
+mod judgement;
+
 pub mod held_out;
 
 pub mod head_stage;
+
+pub mod unseen;
 
 pub mod store;
 
@@ -25,6 +29,8 @@ pub mod record;
 pub mod cells;
 
 pub mod tables;
+
+pub mod head_tables;
 
 pub mod answers;
 

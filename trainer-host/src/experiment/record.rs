@@ -1,5 +1,6 @@
 //! What an iteration leaves behind.
 
+use crate::experiment::unseen::UnseenClass;
 use crate::metric::confusion::Confusion;
 use crate::phase::audit::Audit;
 
@@ -48,6 +49,9 @@ pub struct StepRecord {
     pub theta_med: Option<f64>,
     /// What the audit sample says so far.
     pub audit: Option<Audit>,
+    /// Classes left out of the verdicts, after the last slice; empty where there is no head or no class has a name.
+    #[serde(default)]
+    pub unseen: Vec<UnseenClass>,
     /// Time it took, seconds. Not part of any table that must repeat.
     pub seconds: f64,
 }

@@ -52,7 +52,7 @@ pub fn run(settings: &Settings) -> Result<Results, HostError> {
         let cutting = cutting(model, settings.stride)?;
         for camera in &settings.cameras {
             bar.set_message(format!("{name} {camera}"));
-            let camera = read_camera(&settings.data, camera, settings.slices, &cutting, &PixelScale::SQUARE)?;
+            let camera = read_camera(&settings.data, camera, settings.slices, &cutting, &PixelScale::SQUARE, settings.strict)?;
             results.cells.extend(run_camera(settings, model, &name, &camera, &sources, &bar)?);
         }
     }

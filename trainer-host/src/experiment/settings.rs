@@ -86,6 +86,10 @@ pub struct Settings {
     pub stride: u32,
     /// Seeds, from 0.
     pub seeds: u64,
+    /// Folder with K-1 weights, `MODEL.safetensors` each, that serve every seed instead of weights trained here.
+    pub source_weights: Option<PathBuf>,
+    /// Whether an unreadable clip ends the run; else it is named and left out.
+    pub strict: bool,
     /// Cells at a time.
     pub jobs: usize,
     /// Share of wrong answers of the simulated annotator.

@@ -2,6 +2,7 @@
 
 use crate::dataset::camera::{Part, read_source_test};
 use crate::dataset::layout::{Split, clips, read_events};
+use crate::dataset::sound::sound_clips;
 use crate::dataset::windows::{WindowSet, read_clips};
 use crate::error::HostError;
 use crate::experiment::settings::{Settings, training_recipe};
@@ -73,9 +74,9 @@ impl SourceData {
     pub fn read(settings: &Settings, model: Architecture) -> Result<Self, HostError> {
         let cutting = cutting(model, settings.stride)?;
         let events = read_events(&settings.data)?;
-        let files = clips(&settings.data, Split::Train)?;
+        let files = sound_clips(clips(&settings.data, Split::Train)?, settings.strict)?.clips;
         let (train, _) = read_clips(&files, events.as_ref(), &cutting.policy, &PixelScale::SQUARE)?;
-        Ok(Self { train, test: read_source_test(&settings.data, &cutting, &PixelScale::SQUARE)? })
+        Ok(Self { train, test: read_source_test(&settings.data, &cutting, &PixelScale::SQUARE, settings.strict)? })
     }
 }
 
@@ -85,19 +86,30 @@ pub fn path(out: &Path, model: &str, seed: u64) -> PathBuf {
     out.join("source").join(format!("{model}-seed{seed}.safetensors"))
 }
 
-/// The weights of a model and seed: those kept, or newly trained ones.
+/// The file of a model in the folder of K-1 weights, if it holds one.
+#[must_use]
+pub fn given_weights(settings: &Settings, model: &str) -> Option<PathBuf> {
+    settings.source_weights.as_ref().map(|folder| folder.join(format!("{model}.safetensors"))).filter(|file| file.is_file())
+}
+
+/// The weights of a model and seed: those kept, those given, or newly trained ones.
 ///
 /// # Errors
 /// [`HostError`] when training fails or a file cannot be used.
 pub fn source(settings: &Settings, model: Architecture, name: &str, seed: u64, data: &SourceData) -> Result<Source, HostError> {
     let path = path(&settings.out, name, seed);
     let recipe = training_recipe(model);
+    let given = given_weights(settings, name);
     let bytes = if path.is_file() {
         fs::read(&path).map_err(HostError::file(&path))?
     } else {
-        let mut trainer = trainer_of(model, None, &TrainerOptions::default(), seed)?;
-        train(trainer.as_mut(), &data.train, None, &recipe.source_plan(seed))?;
-        let bytes = write_weights(trainer.as_ref(), &Metadata::new());
+        let bytes = if let Some(given) = given {
+            fs::read(&given).map_err(HostError::file(&given))?
+        } else {
+            let mut trainer = trainer_of(model, None, &TrainerOptions::default(), seed)?;
+            train(trainer.as_mut(), &data.train, None, &recipe.source_plan(seed))?;
+            write_weights(trainer.as_ref(), &Metadata::new())
+        };
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(HostError::file(folder))?;
         }

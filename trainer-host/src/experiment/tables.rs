@@ -1,7 +1,8 @@
-//! The paper's Tables 2 to 7 on this data set, and three of ours: held-out EBI, labels, and the time it took.
+//! The paper's Tables 2 to 7 on this data set, and ours: held-out EBI, labels, what trained, and those of [`head_tables`].
 
 use crate::error::HostError;
 use crate::experiment::cells::{percent, saving};
+use crate::experiment::head_tables;
 use crate::experiment::record::{Cell, sum};
 use crate::experiment::schedule::{Results, model_name};
 use crate::experiment::settings::Settings;
@@ -77,6 +78,7 @@ pub fn all(settings: &Settings, results: &Results) -> Vec<Table> {
         ));
     }
     tables.extend([held_out(settings, results), labels(settings, results), cost(settings, results)]);
+    tables.extend(head_tables::all(settings, results));
     tables
 }
 
@@ -215,7 +217,9 @@ fn held_out(settings: &Settings, results: &Results) -> Table {
     };
     Table {
         name: "held_out_ebi",
-        title: "Held-out EBI after the last slice (threshold from half of the validation videos, rates on the other half), %".into(),
+        title: "Held-out EBI after the last slice (threshold from half of the validation videos, rates on the other half; gated: on the half that its \
+                gate has not seen, other clips than the other rows), %"
+            .into(),
         head: head("model, methodology", settings.cameras.iter().cloned().chain(["mean".into()])),
         rows: rows(settings, results, columns),
     }

@@ -1,5 +1,6 @@
-//! Audit of missed anomalies: a random sample from below the threshold gives an unbiased estimate of the FNR, which no review of flagged
-//! windows can.
+//! Audit of missed anomalies: a random sample from below the threshold gives an estimate of the FNR, which no review of flagged windows
+//! can. It is unbiased while the sampled share of what lies below stays the same; over slices with different shares it leans towards those that were
+//! sampled more.
 
 use statrs::distribution::{Beta, ContinuousCDF};
 

@@ -1,23 +1,23 @@
 //! A head as bytes of one fixed length, little-endian: version, features, directions, 0; the scalars (f32); means,
-//! inverse deviations and weights (i8); directions (4 bits each, two to a byte). A signed bundle carries them, so there is no checksum of their own.
+//! inverse deviations (i16), weights (i8); directions (4 bits each, two to a byte). A signed bundle carries them, so there is no checksum of their own.
 
 use super::fault::HeadFault;
 use super::features::{FEATURE_KINDS, HEAD_FEATURES};
 use super::head::{HEAD_DIRECTIONS, Scalars, VerdictHead};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Version, features and directions: a build with another shape does not read these bytes.
 const PREFIX: [u8; 4] = [VERSION, HEAD_FEATURES as u8, HEAD_DIRECTIONS as u8, 0];
 const SCALARS: usize = 11 + 2 * FEATURE_KINDS + HEAD_DIRECTIONS;
 
 /// Length of a head in bytes.
-pub const HEAD_BYTES: usize = PREFIX.len() + 4 * SCALARS + HEAD_FEATURES * (3 + HEAD_DIRECTIONS / 2);
+pub const HEAD_BYTES: usize = PREFIX.len() + 4 * SCALARS + HEAD_FEATURES * (2 + 2 + 1 + HEAD_DIRECTIONS / 2);
 
 const _: () = {
     assert!(HEAD_FEATURES <= u8::MAX as usize);
     assert!(HEAD_DIRECTIONS <= u8::MAX as usize);
     // Beside STG-NF's weights a bundle of 4,096 bytes has room for so much.
-    assert!(HEAD_BYTES <= 1400);
+    assert!(HEAD_BYTES <= 1352);
     // Directions go in pairs.
     assert!(HEAD_DIRECTIONS.is_multiple_of(2));
 };
@@ -65,7 +65,10 @@ impl VerdictHead {
         for number in self.scalars.in_order() {
             writer.put(number.to_le_bytes());
         }
-        for whole in self.means.iter().chain(&self.inverse_deviations).chain(&self.weights) {
+        for whole in self.means.iter().chain(&self.inverse_deviations) {
+            writer.put(whole.to_le_bytes());
+        }
+        for whole in &self.weights {
             writer.put(whole.to_le_bytes());
         }
         for pair in self.directions.as_flattened().as_chunks::<2>().0 {
@@ -97,7 +100,10 @@ impl VerdictHead {
             weights: [0; HEAD_FEATURES],
             directions: [[0; HEAD_DIRECTIONS]; HEAD_FEATURES],
         };
-        for whole in head.means.iter_mut().chain(&mut head.inverse_deviations).chain(&mut head.weights) {
+        for whole in head.means.iter_mut().chain(&mut head.inverse_deviations) {
+            *whole = i16::from_le_bytes(reader.take());
+        }
+        for whole in &mut head.weights {
             *whole = i8::from_le_bytes(reader.take());
         }
         for pair in head.directions.as_flattened_mut().as_chunks_mut::<2>().0 {

@@ -16,9 +16,9 @@ use crate::scorer::Window;
 use crate::units::AnomalyScore;
 
 /// Directions u_i in which the camera's normal windows are described one by one.
-pub const HEAD_DIRECTIONS: usize = 16;
+pub const HEAD_DIRECTIONS: usize = 8;
 
-/// Largest whole number of a direction: they are stored in 4 bits each. Twice the directions in half the bits find more.
+/// Largest whole number of a direction: they are stored in 4 bits each.
 pub(super) const DIRECTION_WHOLE_MAX: f32 = 7.0;
 
 /// Features of one kind.
@@ -65,7 +65,7 @@ pub struct HeadParts {
 /// The numbers of a head that are kept as they are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scalars {
-    /// One per kind of feature: positions, spreads and steps differ by a factor of 30.
+    /// One per kind of feature.
     pub mean_scales: [f32; FEATURE_KINDS],
     pub inverse_scales: [f32; FEATURE_KINDS],
     pub weight_scale: f32,
@@ -87,9 +87,9 @@ pub(super) struct Scalars {
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerdictHead {
     pub(super) scalars: Scalars,
-    pub(super) means: [i8; HEAD_FEATURES],
+    pub(super) means: [i16; HEAD_FEATURES],
     /// Above zero.
-    pub(super) inverse_deviations: [i8; HEAD_FEATURES],
+    pub(super) inverse_deviations: [i16; HEAD_FEATURES],
     pub(super) weights: [i8; HEAD_FEATURES],
     /// [feature][direction], so that one feature's products are neighbours; -7 to 7.
     pub(super) directions: [[i8; HEAD_DIRECTIONS]; HEAD_FEATURES],
@@ -107,7 +107,8 @@ pub struct Opinions {
 }
 
 impl VerdictHead {
-    /// Makes the parts small: 8 bits per number, 4 in directions, with one scale per group. What the head computes is what its small form
+    /// Makes the parts small: 16 bits per mean and deviation (speeds are a hundredth of heights), 8 per weight, 4 in directions, with one
+    /// scale per group. What the head computes is what its small form
     /// computes; a trainer that wants the standardisation to be exact measures it on that (see [`VerdictHead::opinions`]).
     ///
     /// # Errors
@@ -121,19 +122,20 @@ impl VerdictHead {
             weights: [0; HEAD_FEATURES],
             directions: [[0; HEAD_DIRECTIONS]; HEAD_FEATURES],
         };
-        let whole_max = f32::from(i8::MAX);
+        let whole_max = f32::from(i16::MAX);
         let scalars = &mut head.scalars;
         for (kind, start) in (0..HEAD_FEATURES).step_by(KIND_FEATURES).enumerate() {
             let means = &mut head.means[start..start + KIND_FEATURES];
             let values = parts.feature_means[start..start + KIND_FEATURES].iter().copied();
-            scalars.mean_scales[kind] = quantise(values, whole_max, |place, whole| means[place] = whole as i8);
+            scalars.mean_scales[kind] = quantise(values, whole_max, |place, whole| means[place] = whole as i16);
             let inverse = &mut head.inverse_deviations[start..start + KIND_FEATURES];
             let values = parts.feature_deviations[start..start + KIND_FEATURES].iter().map(|deviation| 1.0 / deviation);
             // A spread far above the kind's smallest one is stored as the largest there is.
-            scalars.inverse_scales[kind] = quantise(values, whole_max, |place, whole| inverse[place] = (whole as i8).max(1));
+            scalars.inverse_scales[kind] = quantise(values, whole_max, |place, whole| inverse[place] = (whole as i16).max(1));
         }
         let weights = &mut head.weights;
-        scalars.weight_scale = quantise(parts.verdict_weights.iter().copied(), whole_max, |place, whole| weights[place] = whole as i8);
+        scalars.weight_scale =
+            quantise(parts.verdict_weights.iter().copied(), f32::from(i8::MAX), |place, whole| weights[place] = whole as i8);
         for (index, direction) in parts.directions.iter().enumerate() {
             let stored = &mut head.directions;
             let values = direction.iter().copied();

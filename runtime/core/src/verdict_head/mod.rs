@@ -18,6 +18,6 @@ mod quantised;
 
 pub use bytes::HEAD_BYTES;
 pub use fault::HeadFault;
-pub use features::{FEATURE_KINDS, Features, HEAD_FEATURES, features};
+pub use features::{FEATURE_KINDS, Features, HEAD_FEATURES, QUANTITIES, features};
 pub use head::{HEAD_DIRECTIONS, HeadParts, Opinions, STANDARDISED_MAX, VerdictHead};
 pub use headed_scorer::HeadedScorer;
