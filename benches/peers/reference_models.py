@@ -82,7 +82,8 @@ class StgNf(nn.Module):
 
 
 class Sparta(nn.Module):
-    """SPARTA's prediction branch with attention over the tokens of a window; its score is the mean squared error of the target."""
+    """SPARTA's prediction branch with attention over the tokens of a window, predicting the target from the source alone; its score is the
+    mean squared error of the target."""
 
     frames = 48
     gradient_norm_max = 5.0
@@ -90,8 +91,8 @@ class Sparta(nn.Module):
     def __init__(self, metadata):
         super().__init__()
         assert metadata["form"] == "tokens", "attention over tokens is compared"
-        layer = {"d_model": 72, "nhead": 12, "dim_feedforward": 64, "dropout": 0.0, "batch_first": True}
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(**layer), 4)
+        layer = {"d_model": 72, "nhead": 12, "dim_feedforward": 64, "dropout": 0.0, "batch_first": True, "norm_first": True}
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(**layer), 4, enable_nested_tensor=False)
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer), 4)
         angles = torch.arange(24.0)[:, None] * torch.exp(torch.arange(0, 72, 2) * (-math.log(10000.0) / 72))
         self.register_buffer("positions", torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1), persistent=False)
@@ -99,7 +100,8 @@ class Sparta(nn.Module):
     def score(self, x):
         joined = torch.cat([x, x - x[:, :, :1]], dim=3)
         source, target = (half.reshape(-1, 24, 72) for half in joined.chunk(2, dim=2))
-        prediction = self.decoder(target + self.positions, self.encoder(source + self.positions))
+        positions = self.positions.expand(len(x), 24, 72)
+        prediction = self.decoder(positions, self.encoder(source + positions)) - positions
         return ((target - prediction) ** 2).flatten(1).mean(1)
 
     def loss(self, x):

@@ -3,7 +3,7 @@
 //! [`stg_nf`], [`sparta`] and [`ga_vae`] are native code without heap or std; the generic engine runs any ONNX file.
 #![cfg_attr(not(feature = "std"), no_std)]
 
-mod lane;
+pub mod lane;
 
 #[cfg(feature = "std")]
 mod sorted_header;

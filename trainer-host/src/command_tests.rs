@@ -1,8 +1,9 @@
 //! The commands from end to end on a tiny data set: synth, train, evaluate; twice, bit by bit.
 
 use crate::dataset::layout::{Split, clips, read_events, read_mask};
-use crate::evaluate::{FileModel, Settings, evaluate_model, read_weights};
+use crate::evaluate::{FileModel, Model, Settings, evaluate_model, read_weights};
 use crate::{synth_command, train_command};
+use alfred_core::normalise::PixelScale;
 use alfred_models::weights::Weights;
 use clap::Parser;
 use std::fs;
@@ -104,24 +105,17 @@ fn bad_input_is_named_in_one_line() {
 /// The shipped weights are readable, carry what devices need, and rank unseen synthetic clips.
 #[test]
 fn shipped_weights_rank_anomalies_above_normal_behaviour() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pretrained/stg_nf_synthetic/weights.safetensors");
-    let weights = read_weights(&path).expect("the shipped weights");
-    assert!(weights.metadata.threshold.is_some());
-    assert_eq!(weights.parameters.shape.trainable_parameters(), 616);
-    assert_eq!(weights.metadata.preprocessing.as_deref(), Some(crate::evaluate::PREPROCESSING_SQUARE));
     let scratch = Scratch::new("shipped");
     let folder = scratch.0.to_str().expect("text");
     let words = ["", "--out", folder, "--seed", "77", "--clips", "1", "--test-clips", "9", "--frames", "600"];
     synth_command::run(&Synth::parse_from(words).arguments).expect("writes a data set");
-    let evaluation = evaluate_model(
-        &FileModel::of(Weights::StgNf(Box::new(weights)), Path::new("weights")).expect("a model"),
-        &scratch.0,
-        &Settings::default(),
-    )
-    .expect("evaluates");
-    assert!(
-        evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value > 0.65,
-        "frame AUC-ROC {}",
-        evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value
-    );
+    for name in ["stg_nf_synthetic", "sparta_synthetic"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pretrained").join(name).join("weights.safetensors");
+        let model = FileModel::read(&path).expect("the shipped weights");
+        assert!(model.weights().threshold().is_some(), "{name}");
+        assert_eq!(model.pixel_scale(), PixelScale::SQUARE, "{name}");
+        let evaluation = evaluate_model(&model, &scratch.0, &Settings::default()).expect("evaluates");
+        let auc = evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value;
+        assert!(auc > 0.65, "{name}: frame AUC-ROC {auc}");
+    }
 }

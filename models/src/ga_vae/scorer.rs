@@ -1,11 +1,11 @@
 //! GA-VAE as the data path's scorer: picks the engine, checks windows, turns results into scores or faults.
 
 use super::fast::Distance;
-use super::fold::{FoldedGaVae, Scratch, scratch_values};
+use super::fold::{FoldedGaVae, Reading, Scratch, scratch_values};
 #[cfg(feature = "std")]
 use super::parameters::GaVaeParameters;
 use super::parameters::ParameterFault;
-use super::shape::WINDOW_FRAMES;
+use super::shape::{GaVaeShape, WINDOW_FRAMES};
 #[cfg(target_arch = "aarch64")]
 use crate::lane::Neon;
 use crate::lane::Portable;
@@ -150,17 +150,22 @@ impl<V: AsRef<[f32]>, S: AsMut<[f32]>> GaVaeScorer<V, S> {
         }
         let (shape, model, window) = (self.model.shape(), self.model.reading(), window.values());
         let scratch = Scratch::new(shape, self.scratch.as_mut()).ok_or(ScoreFault::Engine)?;
-        let distance = match self.engaged {
-            // The portable lane keeps one order and rounds every operation: it is the exact engine.
-            Engaged::Exact | Engaged::Portable => Portable.run(Distance::<3, 1, 4> { shape, model, scratch, window }),
-            #[cfg(target_arch = "x86_64")]
-            Engaged::Avx2(lane) => lane.run(Distance::<6, 1, 2> { shape, model, scratch, window }),
-            #[cfg(target_arch = "x86_64")]
-            Engaged::Avx512(lane) => lane.run(Distance::<9, 2, 1> { shape, model, scratch, window }),
-            #[cfg(target_arch = "aarch64")]
-            Engaged::Neon => Neon.run(Distance::<6, 1, 4> { shape, model, scratch, window }),
-        };
-        AnomalyScore::new(distance as f32).map_err(|_| ScoreFault::NotFinite)
+        AnomalyScore::new(distance(self.engaged, shape, model, scratch, window) as f32).map_err(|_| ScoreFault::NotFinite)
+    }
+}
+
+/// Runs the engine. Not generic, so that the kernels are compiled with this crate: a crate with debug assertions, which keep the compiler
+/// from inlining them, would make them forty times slower.
+fn distance(engaged: Engaged, shape: GaVaeShape, model: Reading<'_>, scratch: Scratch<'_>, window: &[f32]) -> f64 {
+    match engaged {
+        // The portable lane keeps one order and rounds every operation: it is the exact engine.
+        Engaged::Exact | Engaged::Portable => Portable.run(Distance::<3, 1, 4> { shape, model, scratch, window }),
+        #[cfg(target_arch = "x86_64")]
+        Engaged::Avx2(lane) => lane.run(Distance::<6, 1, 2> { shape, model, scratch, window }),
+        #[cfg(target_arch = "x86_64")]
+        Engaged::Avx512(lane) => lane.run(Distance::<9, 2, 1> { shape, model, scratch, window }),
+        #[cfg(target_arch = "aarch64")]
+        Engaged::Neon => Neon.run(Distance::<6, 1, 4> { shape, model, scratch, window }),
     }
 }
 

@@ -10,19 +10,19 @@ cpufeatures::new!(detected, "avx512f");
 
 /// Proof that the processor has AVX-512F.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub struct Avx512(());
 
 /// Values in a vector.
 const WIDTH: usize = 16;
 
 impl Avx512 {
     /// The lane, where the processor and the operating system support it.
-    pub(crate) fn detect() -> Option<Self> {
+    pub fn detect() -> Option<Self> {
         detected::get().then_some(Self(()))
     }
 
     /// Runs a kernel on this lane.
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves the features.
         unsafe { run(self, kernel) }
     }

@@ -14,16 +14,16 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-pub(crate) use portable::Portable;
+pub use portable::Portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use {avx2::Avx2, avx512::Avx512};
+pub use {avx2::Avx2, avx512::Avx512};
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use neon::Neon;
+pub use neon::Neon;
 
 /// The vector operations of one instruction set. A value of an implementing type is the proof that the processor has it.
-pub(crate) trait Lane: Copy {
+pub trait Lane: Copy {
     /// `WIDTH` values of type `f32`.
     type Vector: Copy;
     /// Values in a vector: 4 to 16.
@@ -62,7 +62,7 @@ const ROUND_AND_BIAS: f32 = 12_583_039.0;
 
 /// `2^x` for `x <= 0`; below -126 it stays at 2^-126. Plain arithmetic: a lane that rounds twice gives the same bits everywhere.
 #[inline(always)]
-pub(crate) fn exp2_of_negative<L: Lane>(lane: L, x: L::Vector) -> L::Vector {
+pub fn exp2_of_negative<L: Lane>(lane: L, x: L::Vector) -> L::Vector {
     // In this order NaN stays.
     let x = lane.max(lane.splat(-126.0), x);
     let biased = lane.add(x, lane.splat(ROUND_AND_BIAS));
@@ -74,8 +74,30 @@ pub(crate) fn exp2_of_negative<L: Lane>(lane: L, x: L::Vector) -> L::Vector {
     lane.multiply(power, lane.low_bits_to_exponent(biased))
 }
 
+/// Runs a kernel on the widest lane that this processor has; the choice is the same in every call.
+pub fn run_widest<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(lane) = Avx512::detect() {
+            return lane.run(kernel);
+        }
+        if let Some(lane) = Avx2::detect() {
+            return lane.run(kernel);
+        }
+        Portable.run(kernel)
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        Neon.run(kernel)
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        Portable.run(kernel)
+    }
+}
+
 /// A computation that runs on any lane.
-pub(crate) trait Kernel {
+pub trait Kernel {
     /// What it computes.
     type Output;
     /// Computes it with a lane's operations. To be marked `#[inline(always)]`.

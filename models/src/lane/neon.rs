@@ -10,14 +10,14 @@ const _: () = assert!(cfg!(target_feature = "neon"), "aarch64 without NEON: remo
 
 /// Four values at a time.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon;
+pub struct Neon;
 
 /// Values in a vector.
 const WIDTH: usize = 4;
 
 impl Neon {
     /// Runs a kernel on this lane.
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
 }

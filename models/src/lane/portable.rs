@@ -6,14 +6,14 @@ use super::{Kernel, Lane};
 
 /// Four values at a time; runs everywhere.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable;
+pub struct Portable;
 
 /// Values in a vector.
 const WIDTH: usize = 4;
 
 impl Portable {
     /// Runs a kernel on this lane.
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
 }

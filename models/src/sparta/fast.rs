@@ -76,12 +76,12 @@ struct Pass<'a, L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: 
 }
 
 /// Values between two maps. They are centred and not yet divided: what they stand for is `n = values * inverse`.
-pub(super) struct Stream<'a, V, const VECTORS: usize, const GROUPS: usize> {
-    pub(super) values: &'a mut Plane<V, VECTORS, GROUPS>,
+struct Stream<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    values: &'a mut Plane<V, VECTORS, GROUPS>,
     /// `1 / sqrt(variance + 1e-5)`.
-    pub(super) inverse: Columns<V, VECTORS, GROUPS>,
+    inverse: Columns<V, VECTORS, GROUPS>,
     /// Mean over the positions of `gain * n`, where a residual follows.
-    pub(super) mean: Columns<V, VECTORS, GROUPS>,
+    mean: Columns<V, VECTORS, GROUPS>,
 }
 
 /// What is done with finished sums of a product.
@@ -138,7 +138,7 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for 
 }
 
 /// Sums over the outputs so far, for the normalisation.
-pub(super) struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
+struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
     squares: Columns<V, VECTORS, GROUPS>,
     /// Sum of `gain * value`.
     weighted: Columns<V, VECTORS, GROUPS>,
@@ -146,12 +146,12 @@ pub(super) struct Moments<V, const VECTORS: usize, const GROUPS: usize> {
 
 impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Moments<V, VECTORS, GROUPS> {
     #[inline(always)]
-    pub(super) fn new(zero: V) -> Self {
+    fn new(zero: V) -> Self {
         Self { squares: [[zero; VECTORS]; GROUPS], weighted: [[zero; VECTORS]; GROUPS] }
     }
 
     #[inline(always)]
-    pub(super) fn add<L: Lane<Vector = V>>(&mut self, lane: L, group: usize, vector: usize, value: V, gain: V) {
+    fn add<L: Lane<Vector = V>>(&mut self, lane: L, group: usize, vector: usize, value: V, gain: V) {
         self.squares[group][vector] = lane.multiply_add(value, value, self.squares[group][vector]);
         self.weighted[group][vector] = lane.multiply_add(gain, value, self.weighted[group][vector]);
     }
@@ -159,12 +159,7 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Moments<V, VECTORS, GRO
     /// Writes the inverse deviation and the weighted mean. `sqrt(v) / v` instead of `1 / sqrt(v)`: where the variance overflowed,
     /// the result is NaN and not 0, so the fault shows in the score.
     #[inline(always)]
-    pub(super) fn settle<L: Lane<Vector = V>>(
-        &self,
-        lane: L,
-        inverse: &mut Columns<V, VECTORS, GROUPS>,
-        mean: &mut Columns<V, VECTORS, GROUPS>,
-    ) {
+    fn settle<L: Lane<Vector = V>>(&self, lane: L, inverse: &mut Columns<V, VECTORS, GROUPS>, mean: &mut Columns<V, VECTORS, GROUPS>) {
         let (share, epsilon) = (lane.splat(INVERSE_EMBEDDING), lane.splat(NORM_EPSILON as f32));
         for group in 0..GROUPS {
             for vector in 0..VECTORS {
@@ -199,15 +194,15 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for 
 }
 
 /// `sums * scale + (residual_gain * n + bias - mean)`, written over the values that n comes from.
-pub(super) struct Resumed<'a, V, const VECTORS: usize, const GROUPS: usize> {
-    pub(super) bias: &'a Row,
-    pub(super) gain: &'a Row,
-    pub(super) residual_gain: &'a Row,
-    pub(super) scale: &'a Columns<V, VECTORS, GROUPS>,
-    pub(super) inverse: &'a Columns<V, VECTORS, GROUPS>,
-    pub(super) mean: &'a Columns<V, VECTORS, GROUPS>,
-    pub(super) values: &'a mut [Columns<V, VECTORS, GROUPS>; EMBEDDING],
-    pub(super) moments: Moments<V, VECTORS, GROUPS>,
+struct Resumed<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    bias: &'a Row,
+    gain: &'a Row,
+    residual_gain: &'a Row,
+    scale: &'a Columns<V, VECTORS, GROUPS>,
+    inverse: &'a Columns<V, VECTORS, GROUPS>,
+    mean: &'a Columns<V, VECTORS, GROUPS>,
+    values: &'a mut [Columns<V, VECTORS, GROUPS>; EMBEDDING],
+    moments: Moments<V, VECTORS, GROUPS>,
 }
 
 impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for Resumed<'_, L::Vector, VECTORS, GROUPS> {
@@ -273,7 +268,7 @@ impl<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Pass
 
 /// Fills three planes, row by row: source and target tokens with positional encoding, and the target without.
 #[inline(always)]
-pub(super) fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     lane: L,
     positions: &[[f32; TOKENS]; EMBEDDING],
     windows: &[&[f32]],
@@ -303,7 +298,7 @@ pub(super) fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
 
 /// Mean squared difference of the target's tokens and the prediction `gain * n + offset`, per window.
 #[inline(always)]
-pub(super) fn errors<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+fn errors<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     lane: L,
     [gain, offset]: [&Row; 2],
     output: &Stream<'_, L::Vector, VECTORS, GROUPS>,
@@ -352,7 +347,7 @@ fn mix<'a, L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize
 /// Feed-forward network, residual and normalisation of a stream. `gains` are the factors of the normalisations before and after; where
 /// no residual follows, nobody reads the mean, and any second gain will do.
 #[inline(always)]
-pub(super) fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize>(
+fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize>(
     lane: L,
     network: &FoldedFeedForward,
     gains: [&Row; 2],

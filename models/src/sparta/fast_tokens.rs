@@ -2,15 +2,16 @@
 //!
 //! Layout and products are those of the `published` form ([`super::fast`]). In addition the softmax is vertical: queries lie along the
 //! vectors, keys one below the other, so that largest score, sum and weighted values are plain sums over rows. Tokens see each other
-//! here, so a pass takes one window. No library function runs at score time; the portable lane gives the same bits on every target.
+//! here, so a pass takes one window. Encoder and decoder each have one stream of values, which their parts add to; before a part only the
+//! stream's deviations are taken, since the rest of its normalisation is folded. No library function runs at score time; the portable lane gives the same bits on every target.
 // Positions address several arrays at once here; iterators over them would hide which.
 #![allow(clippy::needless_range_loop)]
 
-use super::fast::INVERSE_EMBEDDING;
-use super::fast::{Columns, Finish, Moments, Plane, Resumed, Stream, errors, feed_forward, fill, multiply};
+use super::fast::{Columns, Finish, INVERSE_EMBEDDING, Plane, mean_over_tokens, multiply};
 use super::fold::{BLOCK, Row};
-use super::fold_tokens::{FoldedAttention, FoldedTokens};
-use super::parameters::{EMBEDDING, HEAD_VALUES, HEADS, HIDDEN, TOKENS};
+use super::fold_tokens::{FoldedAttention, FoldedNetwork, FoldedTokens};
+use super::parameters::{EMBEDDING, HEAD_VALUES, HEADS, HIDDEN, NORM_EPSILON, TOKENS};
+use super::tokens::{Half, fill_row};
 use crate::lane::{Kernel, Lane, exp2_of_negative};
 
 /// Columns that a pass has at most: 24 tokens in whole vectors of 16.
@@ -38,10 +39,8 @@ impl<const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Kernel for To
         const { assert!(VECTORS * GROUPS * L::WIDTH <= COLUMNS_MAX && VECTORS * GROUPS * L::WIDTH >= TOKENS) };
         let zeros = [[lane.splat(0.0); VECTORS]; GROUPS];
         let ones = [[lane.splat(1.0); VECTORS]; GROUPS];
-        let (mut memory, mut output, mut target) = ([zeros; EMBEDDING], [zeros; EMBEDDING], [zeros; EMBEDDING]);
-        fill(lane, &self.model.positions, &[self.window], [&mut memory, &mut output, &mut target]);
-        let mut memory = Stream { mean: plain_mean(lane, &memory), values: &mut memory, inverse: ones };
-        let mut output = Stream { mean: plain_mean(lane, &output), values: &mut output, inverse: ones };
+        let (mut memory, mut output, mut goal) = ([zeros; EMBEDDING], [zeros; EMBEDDING], [zeros; EMBEDDING]);
+        fill(lane, &self.model.positions, self.window, [&mut memory, &mut output, &mut goal]);
         let mut work = Work {
             query: [zeros; EMBEDDING],
             joined: [zeros; EMBEDDING],
@@ -49,44 +48,154 @@ impl<const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Kernel for To
             values: [[0.0; COLUMNS_MAX]; EMBEDDING],
         };
         let mut hidden = [zeros; HIDDEN];
-        for layer in &self.model.encoder {
-            work.look_up::<L, PAIR>(lane, &layer.attention, &memory, &memory);
+        for layer in self.model.encoder.iter().filter(|layer| !layer.is_silent) {
+            let inverse = deviations(lane, &memory);
+            work.look_up::<L, PAIR>(lane, &layer.attention, (&memory, &inverse), (&memory, &inverse));
             work.join::<L, PAIR>(lane, &layer.attention, &mut memory);
-            let gains = [&layer.attention.gains[1], &layer.gain];
-            feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.feed_forward, gains, &mut memory, &mut hidden);
+            feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.network, &mut memory, &mut hidden);
         }
-        for layer in &self.model.decoder {
-            work.look_up::<L, PAIR>(lane, &layer.attention, &output, &output);
+        for layer in self.model.decoder.iter().filter(|layer| !layer.is_silent) {
+            let inverse = deviations(lane, &output);
+            work.look_up::<L, PAIR>(lane, &layer.attention, (&output, &inverse), (&output, &inverse));
             work.join::<L, PAIR>(lane, &layer.attention, &mut output);
-            work.look_up::<L, PAIR>(lane, &layer.cross, &output, &memory);
+            let inverse = deviations(lane, &output);
+            work.look_up::<L, PAIR>(lane, &layer.cross, (&output, &inverse), (&memory, &ones));
             work.join::<L, PAIR>(lane, &layer.cross, &mut output);
-            let gains = [&layer.cross.gains[1], &layer.gain];
-            feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.feed_forward, gains, &mut output, &mut hidden);
+            feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.network, &mut output, &mut hidden);
         }
-        let [.., last] = &self.model.decoder;
-        errors(lane, [&last.gain, &self.model.offset], &output, &target)[0]
+        error(lane, &output, &goal)
     }
 }
 
-/// Mean over the positions of values that no normalisation has centred: what the first residual is centred with.
+/// Fills three planes, row by row: source tokens with positional encoding, positions alone, and target tokens with positions, which is
+/// what the positions are to become.
 #[inline(always)]
-fn plain_mean<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     lane: L,
-    values: &Plane<L::Vector, VECTORS, GROUPS>,
-) -> Columns<L::Vector, VECTORS, GROUPS> {
-    let mut totals = [[lane.splat(0.0); VECTORS]; GROUPS];
-    for row in values {
+    positions: &[[f32; TOKENS]; EMBEDDING],
+    window: &[f32],
+    [memory, output, goal]: [&mut Plane<L::Vector, VECTORS, GROUPS>; 3],
+) {
+    let (mut added, mut source, mut target) = ([0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
+    for position in 0..EMBEDDING {
+        fill_row(window, Half::Source, position, &mut source[..TOKENS]);
+        fill_row(window, Half::Target, position, &mut target[..TOKENS]);
+        added[..TOKENS].copy_from_slice(&positions[position]);
         for group in 0..GROUPS {
             for vector in 0..VECTORS {
-                totals[group][vector] = lane.add(totals[group][vector], row[group][vector]);
+                let column = (group * VECTORS + vector) * L::WIDTH;
+                let added = lane.load(&added[column..]);
+                memory[position][group][vector] = lane.add(lane.load(&source[column..]), added);
+                output[position][group][vector] = added;
+                goal[position][group][vector] = lane.add(lane.load(&target[column..]), added);
             }
         }
     }
-    for total in totals.as_flattened_mut() {
-        *total = lane.multiply(*total, lane.splat(INVERSE_EMBEDDING));
-    }
-    totals
 }
+
+/// One over each token's deviation, in two passes, since a token's mean may be far from zero. `sqrt(v) / v` instead of `1 / sqrt(v)`: where
+/// the variance overflowed, the result is NaN and not 0, so the fault shows in the score.
+#[inline(always)]
+fn deviations<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+    lane: L,
+    values: &Plane<L::Vector, VECTORS, GROUPS>,
+) -> Columns<L::Vector, VECTORS, GROUPS> {
+    let (share, epsilon) = (lane.splat(INVERSE_EMBEDDING), lane.splat(NORM_EPSILON as f32));
+    let mut inverse = [[lane.splat(0.0); VECTORS]; GROUPS];
+    for group in 0..GROUPS {
+        for vector in 0..VECTORS {
+            let mut mean = lane.splat(0.0);
+            for position in 0..EMBEDDING {
+                mean = lane.add(mean, values[position][group][vector]);
+            }
+            let mean = lane.multiply(mean, share);
+            let mut squares = lane.splat(0.0);
+            for position in 0..EMBEDDING {
+                let difference = lane.subtract(values[position][group][vector], mean);
+                squares = lane.multiply_add(difference, difference, squares);
+            }
+            let variance = lane.multiply_add(squares, share, epsilon);
+            inverse[group][vector] = lane.divide(lane.square_root(variance), variance);
+        }
+    }
+    inverse
+}
+
+/// Mean squared difference of what came out and what it was to become.
+#[inline(always)]
+fn error<L: Lane, const VECTORS: usize, const GROUPS: usize>(
+    lane: L,
+    output: &Plane<L::Vector, VECTORS, GROUPS>,
+    goal: &Plane<L::Vector, VECTORS, GROUPS>,
+) -> f64 {
+    let mut totals = [[lane.splat(0.0); VECTORS]; GROUPS];
+    for position in 0..EMBEDDING {
+        for group in 0..GROUPS {
+            for vector in 0..VECTORS {
+                let difference = lane.subtract(goal[position][group][vector], output[position][group][vector]);
+                totals[group][vector] = lane.multiply_add(difference, difference, totals[group][vector]);
+            }
+        }
+    }
+    let mut columns = [0.0; COLUMNS_MAX];
+    for (vector, total) in totals.as_flattened().iter().enumerate() {
+        lane.store(*total, &mut columns[vector * L::WIDTH..]);
+    }
+    mean_over_tokens(&columns)
+}
+
+/// `max(0, sums * scale + bias)`.
+struct Expanded<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    bias: &'a [f32; HIDDEN],
+    scale: &'a Columns<V, VECTORS, GROUPS>,
+    out: &'a mut [Columns<V, VECTORS, GROUPS>; HIDDEN],
+}
+
+impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for Expanded<'_, L::Vector, VECTORS, GROUPS> {
+    #[inline(always)]
+    fn finish(&mut self, lane: L, output: usize, group: usize, sums: [L::Vector; VECTORS]) {
+        let (bias, zero) = (lane.splat(self.bias[output]), lane.splat(0.0));
+        for vector in 0..VECTORS {
+            let value = lane.multiply_add(sums[vector], self.scale[group][vector], bias);
+            self.out[output][group][vector] = lane.max(zero, value);
+        }
+    }
+}
+
+/// `stream + sums + bias`, in the stream.
+struct Added<'a, V, const VECTORS: usize, const GROUPS: usize> {
+    bias: &'a Row,
+    stream: &'a mut Plane<V, VECTORS, GROUPS>,
+}
+
+impl<L: Lane, const VECTORS: usize, const GROUPS: usize> Finish<L, VECTORS> for Added<'_, L::Vector, VECTORS, GROUPS> {
+    #[inline(always)]
+    fn finish(&mut self, lane: L, output: usize, group: usize, sums: [L::Vector; VECTORS]) {
+        let bias = lane.splat(self.bias[output]);
+        for vector in 0..VECTORS {
+            let value = &mut self.stream[output][group][vector];
+            *value = lane.add(*value, lane.add(sums[vector], bias));
+        }
+    }
+}
+
+/// Adds what the network makes of the stream.
+#[inline(always)]
+fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: usize>(
+    lane: L,
+    network: &FoldedNetwork,
+    stream: &mut Plane<L::Vector, VECTORS, GROUPS>,
+    hidden: &mut [Columns<L::Vector, VECTORS, GROUPS>; HIDDEN],
+) {
+    let inverse = deviations(lane, stream);
+    let mut expanded = Expanded { bias: &network.expand_bias, scale: &inverse, out: hidden };
+    multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &network.expand, stream, &mut expanded);
+    let mut added = Added { bias: &network.contract_bias, stream };
+    multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &network.contract, hidden, &mut added);
+}
+
+/// Values, and one over their deviations.
+type Stream<'a, V, const VECTORS: usize, const GROUPS: usize> = (&'a Plane<V, VECTORS, GROUPS>, &'a Columns<V, VECTORS, GROUPS>);
 
 /// What one attention needs beside its streams.
 struct Work<V, const VECTORS: usize, const GROUPS: usize> {
@@ -137,15 +246,15 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Work<V, VECTORS, GROUPS
         &mut self,
         lane: L,
         attention: &FoldedAttention,
-        asking: &Stream<'_, V, VECTORS, GROUPS>,
-        asked: &Stream<'_, V, VECTORS, GROUPS>,
+        asking: Stream<'_, V, VECTORS, GROUPS>,
+        asked: Stream<'_, V, VECTORS, GROUPS>,
     ) {
-        let mut queries = Queries { bias: &attention.query_bias, scale: &asking.inverse, out: &mut self.query };
-        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.query, asking.values, &mut queries);
-        let mut keys = Spreading { scale: &asked.inverse, out: &mut self.keys };
-        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.key, asked.values, &mut keys);
-        let mut values = Spreading { scale: &asked.inverse, out: &mut self.values };
-        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.value, asked.values, &mut values);
+        let mut queries = Queries { bias: &attention.query_bias, scale: asking.1, out: &mut self.query };
+        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.query, asking.0, &mut queries);
+        let mut keys = Spreading { scale: asked.1, out: &mut self.keys };
+        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.key, asked.0, &mut keys);
+        let mut values = Spreading { scale: asked.1, out: &mut self.values };
+        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.value, asked.0, &mut values);
         for head in 0..HEADS {
             for group in 0..GROUPS {
                 let (weights, share) = self.weights(lane, head, group);
@@ -211,27 +320,10 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Work<V, VECTORS, GROUPS
         }
     }
 
-    /// What the heads found, through the output matrix, added to the residual, and normalised.
+    /// What the heads found, through the output matrix, added to the stream.
     #[inline(always)]
-    fn join<L: Lane<Vector = V>, const PAIR: usize>(
-        &self,
-        lane: L,
-        attention: &FoldedAttention,
-        stream: &mut Stream<'_, V, VECTORS, GROUPS>,
-    ) {
-        let ones = [[lane.splat(1.0); VECTORS]; GROUPS];
-        let mut resumed = Resumed {
-            bias: &attention.bias,
-            gain: &attention.gains[1],
-            residual_gain: &attention.gains[0],
-            scale: &ones,
-            inverse: &stream.inverse,
-            mean: &stream.mean,
-            values: stream.values,
-            moments: Moments::new(lane.splat(0.0)),
-        };
-        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.out, &self.joined, &mut resumed);
-        let moments = resumed.moments;
-        moments.settle(lane, &mut stream.inverse, &mut stream.mean);
+    fn join<L: Lane<Vector = V>, const PAIR: usize>(&self, lane: L, attention: &FoldedAttention, stream: &mut Plane<V, VECTORS, GROUPS>) {
+        let mut added = Added { bias: &attention.bias, stream };
+        multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.out, &self.joined, &mut added);
     }
 }

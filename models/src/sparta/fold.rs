@@ -165,7 +165,7 @@ impl Affine<EMBEDDING> {
 
 impl<const INPUTS: usize> Affine<INPUTS> {
     /// Subtracts the mean over the outputs.
-    pub(super) fn centre(&mut self) {
+    fn centre(&mut self) {
         for input in 0..INPUTS {
             let mean = self.matrix.iter().map(|row| row[input]).sum::<f64>() / EMBEDDING as f64;
             self.matrix.iter_mut().for_each(|row| row[input] -= mean);
@@ -209,10 +209,9 @@ impl Mixing {
 }
 
 impl FoldedFeedForward {
-    pub(super) const ZERO: Self =
-        Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
+    const ZERO: Self = Self { expand: Matrix::ZERO, expand_bias: [0.0; HIDDEN], contract: Matrix::ZERO, contract_bias: [0.0; EMBEDDING] };
 
-    pub(super) fn set(&mut self, from: &FeedForward<'_>, before: &Pending) {
+    fn set(&mut self, from: &FeedForward<'_>, before: &Pending) {
         let weight = |output: usize, input: usize| f64::from(from.first_weight[output * EMBEDDING + input]);
         self.expand.fill(|output, input| weight(output, input) * before.gain[input]);
         for (output, bias) in self.expand_bias.iter_mut().enumerate() {

@@ -37,18 +37,20 @@ pub struct Norm<'a> {
     pub bias: &'a [f32],
 }
 
-/// `x = norms[0](x + self_attention(x))`, then `norms[1](x + feed_forward(x))`.
+/// Published form: `x = norms[0](x + self_attention(x))`, then `norms[1](x + feed_forward(x))`. Tokens form: `x = x +
+/// self_attention(norms[0](x))`, then `x = x + feed_forward(norms[1](x))`.
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderLayer<'a> {
     /// Attention among the source's tokens.
     pub self_attention: Attention<'a>,
     /// Per token.
     pub feed_forward: FeedForward<'a>,
-    /// After each of the two.
+    /// One for each of the two.
     pub norms: [Norm<'a>; 2],
 }
 
-/// `y = norms[0](y + self_attention(y))`, then `norms[1](y + cross_attention(y, memory))`, then `norms[2](y + feed_forward(y))`.
+/// Published form: `y = norms[0](y + self_attention(y))`, then `norms[1](y + cross_attention(y, memory))`, then `norms[2](y +
+/// feed_forward(y))`. Tokens form: each norm stands before its part, on y alone, and the sum is left as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct DecoderLayer<'a> {
     /// Attention among the target's tokens.
@@ -57,8 +59,36 @@ pub struct DecoderLayer<'a> {
     pub cross_attention: Attention<'a>,
     /// Per token.
     pub feed_forward: FeedForward<'a>,
-    /// After each of the three.
+    /// One for each of the three.
     pub norms: [Norm<'a>; 3],
+}
+
+impl Attention<'_> {
+    fn is_silent(&self) -> bool {
+        self.out_weight.iter().chain(self.out_bias).all(|value| *value == 0.0)
+    }
+}
+
+impl FeedForward<'_> {
+    fn is_silent(&self) -> bool {
+        self.second_weight.iter().chain(self.second_bias).all(|value| *value == 0.0)
+    }
+}
+
+impl EncoderLayer<'_> {
+    /// Whether the layer adds nothing to what passes through it, so that the `tokens` form is the same without it.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.self_attention.is_silent() && self.feed_forward.is_silent()
+    }
+}
+
+impl DecoderLayer<'_> {
+    /// As [`EncoderLayer::is_silent`].
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.self_attention.is_silent() && self.cross_attention.is_silent() && self.feed_forward.is_silent()
+    }
 }
 
 impl<V: AsRef<[f32]>> SpartaParameters<V> {
@@ -85,6 +115,17 @@ impl<V: AsRef<[f32]>> SpartaParameters<V> {
             feed_forward: cursor.feed_forward(),
             norms: [cursor.norm(), cursor.norm(), cursor.norm()],
         }
+    }
+
+    /// Which layers of encoder and decoder are not silent: the only ones that the `tokens` form computes and trains.
+    #[must_use]
+    pub fn speaking_layers(&self) -> [[bool; LAYERS]; 2] {
+        let (mut encoder, mut decoder) = ([false; LAYERS], [false; LAYERS]);
+        for layer in 0..LAYERS {
+            encoder[layer] = !self.encoder(layer).is_silent();
+            decoder[layer] = !self.decoder(layer).is_silent();
+        }
+        [encoder, decoder]
     }
 
     fn cursor(&self, stack: Stack, layer: usize) -> Cursor<'_> {

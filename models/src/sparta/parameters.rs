@@ -44,7 +44,17 @@ pub enum Form {
     /// token; a window scored on its own has one key per token.
     #[default]
     Published,
-    /// Over the 24 tokens of a window, as the paper describes it.
+    /// Over the 24 tokens of a window, as the paper describes it; a prediction of the target from the source alone. Three differences
+    /// from the published form, of which the last two are ours:
+    ///
+    /// 1. A token attends to all 24 tokens.
+    /// 2. The decoder reads positions only, never the target: what it gives for the target it had to predict. (In the published form it
+    ///    reads the target, which it then only has to copy; its error says little.)
+    /// 3. Normalisations stand before their parts, not after the sums, so that the output is a sum and has any size. (After a last
+    ///    normalisation all tokens of the output have the same length, which those of poses have not: such a model, trained by us,
+    ///    ranked windows no better than chance.)
+    ///
+    /// The prediction is the decoder's output less the positions that went in. Layers whose output matrices are zero are left out.
     Tokens,
 }
 

@@ -125,7 +125,7 @@ fn hash_scores(score: impl Fn(&Window) -> ScoreResult) -> u64 {
 #[test]
 fn exact_and_portable_engines_give_the_same_bits_on_every_target() {
     // A change here means that boards and trainers of different versions no longer agree to the bit: say so in the change log.
-    let pinned = [0x64c3_b735_f56e_827e, 0xb35d_cf68_ed18_90bc];
+    let pinned = [0x64c3_b735_f56e_827e, 0x8c77_aafb_21bc_d6ba];
     let (scorer, tokens_scorer) = (scorer(42), tokens_scorer(42));
     for engine in [Engine::Exact, Engine::Portable] {
         let scorer = scorer.with_engine(engine).expect("every target has these");

@@ -44,30 +44,32 @@ pub fn forward_observed<V: AsRef<[f32]>>(
     let mut memory = with_positions(source);
     for layer in 0..LAYERS {
         let from = parameters.encoder(layer);
-        let mut add = |values: &mut Sequence, part, change: Sequence, norm, norm_part| {
-            observe(TensorName { stack: Stack::Encoder, layer, suffix: part }, &change);
-            add_and_normalise(values, &change, norm);
-            observe(TensorName { stack: Stack::Encoder, layer, suffix: norm_part }, values);
+        let mut step = |values: &mut Sequence, part, norm, norm_part, change: &dyn Fn(&Sequence) -> Sequence| {
+            let name = |suffix| TensorName { stack: Stack::Encoder, layer, suffix };
+            residual(form, values, norm, change, &mut |is_norm, found| observe(name(if is_norm { norm_part } else { part }), found));
         };
-        let change = attend(&from.self_attention, form, &memory, &memory);
-        add(&mut memory, "self_attn", change, &from.norms[0], "norm1");
-        let change = memory.map(|token| feed_forward(&from.feed_forward, &token));
-        add(&mut memory, "linear2", change, &from.norms[1], "norm2");
+        step(&mut memory, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, values, values));
+        step(&mut memory, "linear2", &from.norms[1], "norm2", &|values| values.map(|token| feed_forward(&from.feed_forward, &token)));
     }
-    let mut prediction = with_positions(target);
+    let positions = with_positions(&[[0.0; EMBEDDING]; TOKENS]);
+    let mut prediction = match form {
+        Form::Published => with_positions(target),
+        Form::Tokens => positions,
+    };
     for layer in 0..LAYERS {
         let from = parameters.decoder(layer);
-        let mut add = |values: &mut Sequence, part, change: Sequence, norm, norm_part| {
-            observe(TensorName { stack: Stack::Decoder, layer, suffix: part }, &change);
-            add_and_normalise(values, &change, norm);
-            observe(TensorName { stack: Stack::Decoder, layer, suffix: norm_part }, values);
+        let mut step = |values: &mut Sequence, part, norm, norm_part, change: &dyn Fn(&Sequence) -> Sequence| {
+            let name = |suffix| TensorName { stack: Stack::Decoder, layer, suffix };
+            residual(form, values, norm, change, &mut |is_norm, found| observe(name(if is_norm { norm_part } else { part }), found));
         };
-        let change = attend(&from.self_attention, form, &prediction, &prediction);
-        add(&mut prediction, "self_attn", change, &from.norms[0], "norm1");
-        let change = attend(&from.cross_attention, form, &prediction, &memory);
-        add(&mut prediction, "multihead_attn", change, &from.norms[1], "norm2");
-        let change = prediction.map(|token| feed_forward(&from.feed_forward, &token));
-        add(&mut prediction, "linear2", change, &from.norms[2], "norm3");
+        step(&mut prediction, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, values, values));
+        let cross = |values: &Sequence| attend(&from.cross_attention, form, values, &memory);
+        step(&mut prediction, "multihead_attn", &from.norms[1], "norm2", &cross);
+        let network = |values: &Sequence| values.map(|token| feed_forward(&from.feed_forward, &token));
+        step(&mut prediction, "linear2", &from.norms[2], "norm3", &network);
+    }
+    if form == Form::Tokens {
+        prediction.as_flattened_mut().iter_mut().zip(positions.as_flattened()).for_each(|(value, position)| *value -= position);
     }
     let pairs = target.as_flattened().iter().zip(prediction.as_flattened());
     let squares: f64 = pairs.map(|(target, prediction)| (target - prediction) * (target - prediction)).sum();
@@ -156,11 +158,33 @@ fn feed_forward(network: &FeedForward<'_>, token: &[f64; EMBEDDING]) -> [f64; EM
     output
 }
 
-/// Residual, then layer normalisation: `(x - mean) / sqrt(variance + 1e-5) * weight + bias` per token, the variance divided by 72.
-fn add_and_normalise(values: &mut Sequence, change: &Sequence, norm: &Norm<'_>) {
+/// One part with its residual. Published form: `norm(x + part(x))`; tokens form: `x + part(norm(x))`. `observe` learns what the part and
+/// (true) the norm give.
+fn residual(
+    form: Form,
+    values: &mut Sequence,
+    norm: &Norm<'_>,
+    part: &dyn Fn(&Sequence) -> Sequence,
+    observe: &mut dyn FnMut(bool, &Sequence),
+) {
+    let mut inputs = *values;
+    if form == Form::Tokens {
+        normalise(&mut inputs, norm);
+        observe(true, &inputs);
+    }
+    let change = part(&inputs);
+    observe(false, &change);
+    values.as_flattened_mut().iter_mut().zip(change.as_flattened()).for_each(|(value, change)| *value += change);
+    if form == Form::Published {
+        normalise(values, norm);
+        observe(true, values);
+    }
+}
+
+/// Layer normalisation: `(x - mean) / sqrt(variance + 1e-5) * weight + bias` per token, the variance divided by 72.
+fn normalise(values: &mut Sequence, norm: &Norm<'_>) {
     for token in 0..TOKENS {
         let row = &mut values[token];
-        row.iter_mut().zip(&change[token]).for_each(|(value, change)| *value += change);
         let mean = row.iter().sum::<f64>() / EMBEDDING as f64;
         let variance = row.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / EMBEDDING as f64;
         let deviation = libm::sqrt(variance + NORM_EPSILON);

@@ -100,32 +100,49 @@ impl Export {
         self.graph.constant("positions", &[1, TOKENS, EMBEDDING], &positions);
         self.graph.constant("epsilon", &[], &[NORM_EPSILON]);
         let mut memory = self.graph.node("Add", "source_at", &[&source, "positions"], &[]);
-        for layer in 0..LAYERS {
+        let [encoder, decoder] = if self.form == Form::Tokens { parameters.speaking_layers() } else { [[true; LAYERS]; 2] };
+        for layer in (0..LAYERS).filter(|&layer| encoder[layer]) {
             let from = parameters.encoder(layer);
             let name = format!("encoder{layer}");
             memory = self.mix(&format!("{name}_self"), &from.self_attention, &memory, &from.norms[0]);
             memory = self.feed_forward(&format!("{name}_ff"), &from.feed_forward, &memory, &from.norms[1]);
         }
-        let mut values = self.graph.node("Add", "target_at", &[&target, "positions"], &[]);
-        for layer in 0..LAYERS {
+        let goal = self.graph.node("Add", "target_at", &[&target, "positions"], &[]);
+        // The tokens form predicts the target without reading it: only its error does.
+        let mut values = if self.form == Form::Tokens { self.repeated_positions() } else { goal.clone() };
+        for layer in (0..LAYERS).filter(|&layer| decoder[layer]) {
             let from = parameters.decoder(layer);
             let name = format!("decoder{layer}");
             values = self.mix(&format!("{name}_self"), &from.self_attention, &values, &from.norms[0]);
-            let change = match self.form {
-                Form::Published => self.affine(&format!("{name}_cross"), &memory, &Affine::of_attention(&from.cross_attention), EMBEDDING),
-                Form::Tokens => self.attend(&format!("{name}_cross"), &from.cross_attention, &values, &memory),
+            let cross = format!("{name}_cross");
+            values = match self.form {
+                Form::Published => {
+                    let change = self.affine(&cross, &memory, &Affine::of_attention(&from.cross_attention), EMBEDDING);
+                    self.add_and_normalise(&cross, &values, &change, &from.norms[1])
+                }
+                Form::Tokens => {
+                    let queries = self.normalise(&cross, &values, &from.norms[1]);
+                    let change = self.attend(&cross, &from.cross_attention, &queries, &memory);
+                    self.graph.node("Add", &format!("{cross}_sum"), &[&values, &change], &[])
+                }
             };
-            values = self.add_and_normalise(&format!("{name}_cross"), &values, &change, &from.norms[1]);
             values = self.feed_forward(&format!("{name}_ff"), &from.feed_forward, &values, &from.norms[2]);
         }
-        let difference = self.graph.node("Sub", "difference", &[&target, &values], &[]);
+        let goal = if self.form == Form::Tokens { goal } else { target };
+        let difference = self.graph.node("Sub", "difference", &[&goal, &values], &[]);
         let square = self.graph.node("Mul", "square", &[&difference, &difference], &[]);
         let axes = [Attribute::Integers("axes", &[1, 2]), Attribute::Integer("keepdims", 0)];
         self.graph.node("ReduceMean", "score", &[&square], &axes);
         self.graph.output("score", &[self.batch]);
     }
 
-    /// Self attention, residual, normalisation.
+    /// Positions for every window of a run.
+    fn repeated_positions(&mut self) -> String {
+        let repeats = self.graph.integers("position_repeats", &[self.batch as i64, 1, 1]);
+        self.graph.node("Tile", "positions_alone", &["positions", &repeats], &[])
+    }
+
+    /// Self attention with residual and normalisation.
     fn mix(&mut self, name: &str, attention: &Attention<'_>, input: &str, norm: &Norm<'_>) -> String {
         match self.form {
             Form::Published => {
@@ -134,16 +151,22 @@ impl Export {
                 self.scale(name, &centred, norm)
             }
             Form::Tokens => {
-                let change = self.attend(name, attention, input, input);
-                self.add_and_normalise(name, input, &change, norm)
+                let normalised = self.normalise(name, input, norm);
+                let change = self.attend(name, attention, &normalised, &normalised);
+                self.graph.node("Add", &format!("{name}_sum"), &[input, &change], &[])
             }
         }
     }
 
     fn feed_forward(&mut self, name: &str, network: &FeedForward<'_>, input: &str, norm: &Norm<'_>) -> String {
-        let hidden = self.affine(&format!("{name}_expand"), input, &Affine::new(network.first_weight, network.first_bias), HIDDEN);
+        let is_first = self.form == Form::Tokens;
+        let read = if is_first { self.normalise(name, input, norm) } else { input.to_owned() };
+        let hidden = self.affine(&format!("{name}_expand"), &read, &Affine::new(network.first_weight, network.first_bias), HIDDEN);
         let hidden = self.graph.node("Relu", &format!("{name}_hidden"), &[&hidden], &[]);
         let change = self.affine(&format!("{name}_contract"), &hidden, &Affine::new(network.second_weight, network.second_bias), EMBEDDING);
+        if is_first {
+            return self.graph.node("Add", &format!("{name}_sum"), &[input, &change], &[]);
+        }
         self.add_and_normalise(name, input, &change, norm)
     }
 
@@ -186,8 +209,13 @@ impl Export {
     /// Residual, then layer normalisation.
     fn add_and_normalise(&mut self, name: &str, input: &str, change: &str, norm: &Norm<'_>) -> String {
         let sum = self.graph.node("Add", &format!("{name}_sum"), &[input, change], &[]);
-        let mean = self.graph.node("ReduceMean", &format!("{name}_mean"), &[&sum], &OVER_TOKEN);
-        let centred = self.graph.node("Sub", &format!("{name}_centred"), &[&sum, &mean], &[]);
+        self.normalise(name, &sum, norm)
+    }
+
+    /// Layer normalisation.
+    fn normalise(&mut self, name: &str, input: &str, norm: &Norm<'_>) -> String {
+        let mean = self.graph.node("ReduceMean", &format!("{name}_mean"), &[input], &OVER_TOKEN);
+        let centred = self.graph.node("Sub", &format!("{name}_centred"), &[input, &mean], &[]);
         self.scale(name, &centred, norm)
     }
 

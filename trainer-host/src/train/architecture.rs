@@ -6,13 +6,18 @@ use crate::train::burn_ga_vae;
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
+use crate::train::sparta_trainer::SpartaTrainer;
 use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
 use alfred_models::ga_vae::shape::GaVaeShape;
-use alfred_models::sparta::parameters::Form;
+use alfred_models::sparta::parameters::{Form, LAYERS};
+use alfred_models::sparta::weights_file::HeapParameters;
 use alfred_models::stg_nf::parameters::StgNfShape;
 use alfred_models::weights::Weights;
 use alfred_synth::random::Random;
+
+/// Layers of SPARTA's encoder and decoder that are trained unless something else is asked for: on real motion one ranked windows as well as four did.
+pub const DEPTH: usize = 1;
 
 /// Architectures that can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,8 +61,12 @@ pub struct TrainerOptions {
     pub prior_mean: f32,
     /// Over what attention runs (SPARTA). Given weights keep theirs.
     pub form: Form,
-    /// Share of values that training drops (SPARTA), 0 to 0.9.
+    /// Share of values that training drops (SPARTA), 0 to 0.9; above 0 only automatic derivatives know it.
     pub dropout: f64,
+    /// Layers of encoder and decoder each (SPARTA), 1 to 4: a layer more costs as much time again. Given weights keep theirs.
+    pub depth: usize,
+    /// Threads of hand-derived steps; results depend on it, and on nothing else of the machine.
+    pub threads: usize,
     /// Width d (GA-VAE): even, 2 to 16.
     pub width: usize,
     /// Weight of the divergence from the prior (GA-VAE), above 0.
@@ -68,7 +77,17 @@ pub struct TrainerOptions {
 
 impl Default for TrainerOptions {
     fn default() -> Self {
-        Self { frames: 24, prior_mean: 3.0, form: Form::Tokens, dropout: 0.0, width: 2, beta: 0.1, backend: Backend::Hand }
+        Self {
+            frames: 24,
+            prior_mean: 3.0,
+            form: Form::Tokens,
+            dropout: 0.0,
+            depth: DEPTH,
+            threads: 1,
+            width: 2,
+            beta: 0.1,
+            backend: Backend::Hand,
+        }
     }
 }
 
@@ -111,12 +130,13 @@ pub fn trainer_of(
             })
         }
         (Architecture::Sparta, None) => {
-            let parameters = burn_sparta::fresh(&mut Random::new(seed));
-            Ok(Box::new(burn_sparta::trainer(&parameters, options.form, options.dropout, seed)))
+            if !(1..=LAYERS).contains(&options.depth) || options.form == Form::Published && options.depth != LAYERS {
+                return Err(HostError::argument("--depth", "give 1 to 4 layers; the published form has 4"));
+            }
+            let parameters = burn_sparta::fresh(options.depth, &mut Random::new(seed));
+            Ok(sparta(&parameters, options.form, options, seed))
         }
-        (Architecture::Sparta, Some(Weights::Sparta(weights))) => {
-            Ok(Box::new(burn_sparta::trainer(&weights.parameters, weights.metadata.form, options.dropout, seed)))
-        }
+        (Architecture::Sparta, Some(Weights::Sparta(weights))) => Ok(sparta(&weights.parameters, weights.metadata.form, options, seed)),
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
             Ok(Box::new(burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed)))
@@ -126,6 +146,14 @@ pub fn trainer_of(
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
     }
+}
+
+/// SPARTA's trainer: the hand-derived step where there is one.
+fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, seed: u64) -> Box<dyn Trainer> {
+    if form == Form::Tokens && options.backend == Backend::Hand && options.dropout == 0.0 {
+        return Box::new(SpartaTrainer::new(parameters, options.threads));
+    }
+    Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed))
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The

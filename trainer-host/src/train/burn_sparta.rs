@@ -25,6 +25,8 @@ pub struct SpartaModel {
     form: Form,
     /// Share of values that training drops after every part of a layer (published: 0.1).
     dropout: f64,
+    /// Which layers of encoder and decoder take part: in the `tokens` form those that are not silent when training starts.
+    speaking: [[bool; LAYERS]; 2],
     specs: Vec<TensorSpec>,
 }
 
@@ -36,20 +38,24 @@ pub fn trainer<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, form: Form, dr
         shape: tensor.shape.dimensions().to_vec(),
         is_trainable: true,
     };
+    let speaking = if form == Form::Tokens { parameters.speaking_layers() } else { [[true; LAYERS]; 2] };
     let values = parameters.values().to_vec();
     let optimiser = Optimiser::Adam(Adam::new(values.len()));
-    let model = SpartaModel { form, dropout, specs: parameters.tensors().map(spec).collect() };
+    let model = SpartaModel { form, dropout, speaking, specs: parameters.tensors().map(spec).collect() };
     BurnTrainer::new(model, values, optimiser, GRADIENT_NORM_MAX, seed, false)
 }
 
-/// Random parameters, distributed as PyTorch initialises its transformer layers: input projections of attentions by Xavier's rule, other
-/// matrices and biases uniform in `±1 / sqrt(fan-in)`, biases of attentions 0.
+/// Random parameters for the first `depth` layers of encoder and decoder (the others are silent), distributed as PyTorch initialises its
+/// transformer layers: input projections of attentions by Xavier's rule, other matrices and biases uniform in `±1 / sqrt(fan-in)`, biases
+/// of attentions 0.
 #[must_use]
-pub fn fresh(random: &mut Random) -> HeapParameters {
+pub fn fresh(depth: usize, random: &mut Random) -> HeapParameters {
     let mut parameters = HeapParameters::zero();
     parameters.visit_mut(|tensor| {
         let suffix = tensor.name.suffix;
-        let bound = if suffix.ends_with("in_proj_weight") {
+        let bound = if tensor.name.layer >= depth {
+            return;
+        } else if suffix.ends_with("in_proj_weight") {
             libm::sqrt(6.0 / (4 * EMBEDDING) as f64)
         } else if suffix.ends_with("out_proj.weight") || suffix.starts_with("linear1") {
             1.0 / libm::sqrt(EMBEDDING as f64)
@@ -90,32 +96,45 @@ impl BurnModel for SpartaModel {
         let positions = (0..TOKENS).flat_map(|token| (0..EMBEDDING).map(move |position| positional_encoding(token, position)));
         let positions = place.tensor::<2>(positions.collect(), [TOKENS, EMBEDDING]).repeat_dim(0, count);
         let mut memory = pass.drop_some(sequence(Half::Source) + positions.clone());
-        let mut prediction = pass.drop_some(target.clone() + positions);
-        for stack in Stack::ALL {
-            for _ in 0..LAYERS {
+        let mut prediction = match self.form {
+            Form::Published => pass.drop_some(target.clone() + positions.clone()),
+            Form::Tokens => positions.clone(),
+        };
+        for (stack, speaking) in Stack::ALL.into_iter().zip(self.speaking) {
+            for speaks in speaking {
                 match stack {
+                    _ if !speaks => pass.skip(stack),
                     Stack::Encoder => memory = pass.layer(memory, None),
                     Stack::Decoder => prediction = pass.layer(prediction, Some(&memory)),
                 }
             }
         }
-        let error = target - prediction;
+        let error = match self.form {
+            Form::Published => target - prediction,
+            Form::Tokens => target + positions - prediction,
+        };
         let scores = (error.clone() * error).reshape([count, TOKENS * EMBEDDING]).mean_dim(1).reshape([count]);
         Outcome { loss: margin_loss(scores.clone(), &samples.labels, place), scores, statistics: Vec::new() }
     }
 
     fn metadata(&self) -> Metadata {
-        let entry = |key: &str, value: String| (key.to_owned(), value);
-        Metadata::from([
-            entry("architecture", ARCHITECTURE.into()),
-            entry("form", self.form.name().into()),
-            entry("seg_len", TOKENS.to_string()),
-            entry("d_model", EMBEDDING.to_string()),
-            entry("layers", LAYERS.to_string()),
-            entry("heads", HEADS.to_string()),
-            entry("ff", HIDDEN.to_string()),
-        ])
+        metadata(self.form)
     }
+}
+
+/// What a weight file says beside its tensors.
+#[must_use]
+pub fn metadata(form: Form) -> Metadata {
+    let entry = |key: &str, value: String| (key.to_owned(), value);
+    Metadata::from([
+        entry("architecture", ARCHITECTURE.into()),
+        entry("form", form.name().into()),
+        entry("seg_len", TOKENS.to_string()),
+        entry("d_model", EMBEDDING.to_string()),
+        entry("layers", LAYERS.to_string()),
+        entry("heads", HEADS.to_string()),
+        entry("ff", HIDDEN.to_string()),
+    ])
 }
 
 /// One forward pass: takes the tensors in storage order, which is the order of their use.
@@ -138,26 +157,41 @@ impl Pass<'_> {
         own
     }
 
+    /// Passes over a layer's tensors.
+    fn skip(&mut self, stack: Stack) {
+        self.leaves = self.leaves.as_slice()[stack.table().len()..].iter();
+    }
+
     /// `memory`: what the cross-attention of a decoder layer reads.
-    fn layer(&mut self, values: Tensor<2>, memory: Option<&Tensor<2>>) -> Tensor<2> {
+    fn layer(&mut self, mut values: Tensor<2>, memory: Option<&Tensor<2>>) -> Tensor<2> {
         // Storage order: all attentions, the feed-forward network, all norms.
         let own = Attention(self.take());
         let cross = memory.map(|memory| (Attention(self.take()), memory));
         let [first_weight, first_bias, second_weight, second_bias] = self.take();
-        let change = attend(self.form, &own, &values, &values);
-        let mut values = self.add_and_normalise(values, change);
+        let form = self.form;
+        values = self.residual(values, |_, values| attend(form, &own, &values, &values));
         if let Some((cross, memory)) = cross {
-            let change = attend(self.form, &cross, &values, memory);
-            values = self.add_and_normalise(values, change);
+            values = self.residual(values, |_, values| attend(form, &cross, &values, memory));
         }
-        let hidden = self.drop_some(relu(linear(values.clone(), first_weight, first_bias)));
-        let change = linear(hidden, second_weight, second_bias);
-        self.add_and_normalise(values, change)
+        self.residual(values, |pass, values| {
+            let hidden = pass.drop_some(relu(linear(values, first_weight, first_bias)));
+            linear(hidden, second_weight, second_bias)
+        })
     }
 
-    fn add_and_normalise(&mut self, values: Tensor<2>, change: Tensor<2>) -> Tensor<2> {
+    /// `norm(x + part(x))`, or in the `tokens` form `x + part(norm(x))`.
+    fn residual(&mut self, values: Tensor<2>, part: impl FnOnce(&mut Self, Tensor<2>) -> Tensor<2>) -> Tensor<2> {
         let [weight, bias] = self.take();
-        layer_norm(values + self.drop_some(change), weight, bias, NORM_EPSILON)
+        match self.form {
+            Form::Published => {
+                let change = part(self, values.clone());
+                layer_norm(values + self.drop_some(change), weight, bias, NORM_EPSILON)
+            }
+            Form::Tokens => {
+                let change = part(self, layer_norm(values.clone(), weight, bias, NORM_EPSILON));
+                values + self.drop_some(change)
+            }
+        }
     }
 
     /// Sets a share of the values to zero and scales the rest up by as much; nothing outside training.

@@ -29,7 +29,7 @@ fn set(count: usize, seed: u64) -> WindowSet {
 /// Parameters with no zero among them.
 fn parameters(seed: u64) -> HeapParameters {
     let mut random = Random::new(seed);
-    let mut parameters = fresh(&mut random);
+    let mut parameters = fresh(4, &mut random);
     parameters.values_mut().iter_mut().for_each(|value| *value += random.between(-0.05, 0.05) as f32);
     parameters
 }

@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use std::collections::HashMap;
 
 /// How many times the normal windows' mean score an anomalous window must reach before it stops pulling on the weights.
-const ANOMALY_MARGIN: f64 = 4.0;
+pub const ANOMALY_MARGIN: f64 = 4.0;
 
 /// A tensor of a model: its published name, its shape, and whether gradients move it.
 #[derive(Clone, Debug, PartialEq, Eq)]

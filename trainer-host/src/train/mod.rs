@@ -12,6 +12,16 @@ pub mod trainer;
 
 pub mod stg_nf_trainer;
 
+pub mod matrix;
+
+pub mod sparta_attention;
+
+pub mod sparta_layers;
+
+pub mod sparta_step;
+
+pub mod sparta_trainer;
+
 pub mod burn_tensors;
 
 pub mod burn_trainer;
@@ -45,3 +55,6 @@ mod burn_sparta_tests;
 
 #[cfg(test)]
 mod burn_ga_vae_tests;
+
+#[cfg(test)]
+mod sparta_trainer_tests;
