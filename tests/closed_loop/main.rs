@@ -7,7 +7,7 @@ use alfred_store::Store;
 use alfred_store::bundle::NewBundle;
 use alfred_store::rollout::Target;
 use alfred_synth::random::Random;
-use alfred_testkit::closed_loop::daemon::{HostFolder, build_programs, text};
+use alfred_testkit::closed_loop::daemon::{Daemon, HostFolder, build_programs, text};
 use alfred_testkit::closed_loop::device::{Device, DeviceSettings, write_config};
 use alfred_testkit::closed_loop::scene::Camera;
 use alfred_testkit::golden::announce;
@@ -122,120 +122,164 @@ fn withdraw(host: &HostFolder, store: &mut Store, device: &mut Device, camera: &
     }
 }
 
+/// One camera's loop, ready to be broken.
+struct World {
+    host: HostFolder,
+    daemon: Daemon,
+    store: Store,
+    edge: PathBuf,
+    config: PathBuf,
+    journal: PathBuf,
+    device: Device,
+    camera: Camera,
+    line: String,
+    /// Everything that was ever found in the journal of a killed device.
+    seen: BTreeMap<RecordId, Vec<u8>>,
+    revision: u64,
+    /// Devices and hosts killed.
+    killed: [u32; 2],
+}
+
+impl World {
+    fn new(folder: &Path, seed: u64) -> Self {
+        let programs = build_programs(&["alfred-edge", "alfred-host"]).expect("programs");
+        let host = HostFolder::new(&programs.join("alfred-host"), folder).expect("a host");
+        let key = host.make_key().expect("a key");
+        let device_folder = host.enrol(CAMERA).expect("enrolled");
+        let settings = DeviceSettings {
+            name: CAMERA,
+            folder: &device_folder,
+            port: host.port,
+            weights: &weights(),
+            key: &key,
+            rate: 30.0,
+            trial: (100, 300),
+            journal_bytes: JOURNAL_BYTES,
+            sample_bytes_per_hour: 0,
+        };
+        let config = write_config(&settings).expect("a configuration");
+        let edge = programs.join("alfred-edge");
+        Self {
+            daemon: host.serve("").expect("serves"),
+            store: Store::open(&host.database()).expect("opens"),
+            device: Device::start(&edge, &config).expect("starts"),
+            camera: Camera::new(CAMERA, 0.4, seed).expect("a camera"),
+            journal: device_folder.join("journal.alfred"),
+            host,
+            edge,
+            config,
+            line: String::new(),
+            seen: BTreeMap::new(),
+            revision: 0,
+            killed: [0; 2],
+        }
+    }
+
+    fn feed(&mut self, frames: usize) {
+        for frame in self.camera.by_ref().take(frames) {
+            frame.write_line(&mut self.line);
+            self.device.feed(self.line.as_bytes()).expect("it runs");
+        }
+    }
+
+    fn look_into_the_journal(&mut self) {
+        let scratch = self.host.folder.join("journal.copy");
+        self.seen.extend(journalled(&self.journal, &scratch));
+    }
+
+    fn roll_out_next(&mut self) {
+        self.revision += 1;
+        roll_out(&self.host, &mut self.store, self.revision, 0.5 + 0.2 * self.revision as f32);
+    }
+
+    fn kill_device(&mut self) {
+        self.killed[0] += 1;
+        self.device.kill();
+        self.look_into_the_journal();
+        self.device = Device::start(&self.edge, &self.config).expect("starts again");
+        self.feed(80);
+        // On the model file while nothing was confirmed, else on a confirmed slot, or on trial with one in reserve.
+        if let Some((stage, _)) = first_bundle(&self.device) {
+            assert!(["confirmed", "trial", "shadow", "verified", "reverted", "refused"].contains(&stage.as_str()), "{stage}");
+        }
+    }
+
+    fn kill_host(&mut self) {
+        self.killed[1] += 1;
+        self.daemon.kill();
+        self.daemon = self.host.serve("").expect("serves again");
+    }
+
+    /// Frames go on until the newest bundle is confirmed, or has its reason why not; the confirmed revisions.
+    fn settle(&mut self) -> Vec<u64> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let deployments = self.store.deployments(Some(CAMERA)).expect("deployments");
+            let is_over = |stage: &str| ["confirmed", "refused", "reverted"].contains(&stage);
+            if deployments.iter().any(|one| one.revision == self.revision && is_over(&one.stage)) {
+                return deployments.iter().filter(|one| one.stage == "confirmed").map(|one| one.revision).collect();
+            }
+            assert!(Instant::now() < end, "the newest bundle never ended its way: {deployments:?}");
+            self.feed(30);
+            self.device.output.try_iter().for_each(drop);
+        }
+    }
+
+    /// Waits until the host has every record that was ever seen, each with the bytes that were written.
+    fn check_records(&self) {
+        let end = Instant::now() + PATIENCE;
+        for (id, body) in &self.seen {
+            loop {
+                match self.store.record_body(CAMERA, id.boot, id.sequence).expect("asked") {
+                    Some(found) => break assert_eq!(&found, body, "{id:?} as it was written"),
+                    None => assert!(Instant::now() < end, "{id:?} of {} journalled records never came", self.seen.len()),
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let counts = self.store.counts().expect("counts");
+        let aside = counts.into_iter().find(|count| count.what == "records_aside").map_or(0, |count| count.count);
+        assert_eq!(aside, 0, "no id came with two contents: each record is there exactly once, its id is the table's key");
+    }
+}
+
 #[test]
 fn twenty_kills_lose_and_double_nothing_and_leave_a_confirmed_slot() {
     let seed = std::env::var("ALFRED_KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_128);
     announce(&format!("kill -9 of either process: seed {seed} (repeat with ALFRED_KILL_SEED={seed})"));
     let mut random = Random::new(seed);
-    let programs = build_programs(&["alfred-edge", "alfred-host"]).expect("programs");
     let folder = std::env::temp_dir().join(format!("alfred-kill-{}", std::process::id()));
-    let host = HostFolder::new(&programs.join("alfred-host"), &folder).expect("a host");
-    let key = host.make_key().expect("a key");
-    let device_folder = host.enrol(CAMERA).expect("enrolled");
-    let settings = DeviceSettings {
-        name: CAMERA,
-        folder: &device_folder,
-        port: host.port,
-        weights: &weights(),
-        key: &key,
-        rate: 30.0,
-        trial: (100, 300),
-        journal_bytes: JOURNAL_BYTES,
-        sample_bytes_per_hour: 0,
-    };
-    let config = write_config(&settings).expect("a configuration");
-    let edge = programs.join("alfred-edge");
-    let mut daemon = host.serve("").expect("serves");
-    let mut store = Store::open(&host.database()).expect("opens");
-    let mut device = Device::start(&edge, &config).expect("starts");
-    let mut camera = Camera::new(CAMERA, 0.4, seed).expect("a camera");
-    let (mut seen, mut line, mut revision, mut killed) = (BTreeMap::new(), String::new(), 0, [0_u32; 2]);
-    let (journal, scratch) = (device_folder.join("journal.alfred"), folder.join("journal.copy"));
+    let mut world = World::new(&folder, seed);
     for kill in 0..KILLS {
         if kill.is_multiple_of(4) {
-            revision += 1;
-            roll_out(&host, &mut store, revision, 0.5 + 0.2 * revision as f32);
+            world.roll_out_next();
         }
         let until = Instant::now() + Duration::from_millis(random.below(900) as u64 + 100);
         while Instant::now() < until {
-            camera.next().expect("never ends").write_line(&mut line);
-            device.feed(line.as_bytes()).expect("it runs");
-            device.output.try_iter().for_each(drop);
+            world.feed(1);
+            world.device.output.try_iter().for_each(drop);
         }
-        if random.chance(0.5) {
-            killed[0] += 1;
-            device.kill();
-            seen.extend(journalled(&journal, &scratch));
-            device = Device::start(&edge, &config).expect("starts again");
-            camera.by_ref().take(80).for_each(|frame| {
-                frame.write_line(&mut line);
-                device.feed(line.as_bytes()).expect("it runs");
-            });
-            // On the model file while nothing was confirmed, else on a confirmed slot, or on trial with one in reserve.
-            if let Some((stage, _)) = first_bundle(&device) {
-                assert!(["confirmed", "trial", "shadow", "verified", "reverted", "refused"].contains(&stage.as_str()), "{stage}");
-            }
-        } else {
-            killed[1] += 1;
-            daemon.kill();
-            daemon = host.serve("").expect("serves again");
-        }
+        if random.chance(0.5) { world.kill_device() } else { world.kill_host() }
     }
-    assert!(killed.iter().all(|count| *count > 0), "both were killed: {killed:?}");
-    // Frames go on until the newest bundle is confirmed, or has its reason why not.
-    let end = Instant::now() + PATIENCE;
-    let is_over = |store: &Store| {
-        let deployments = store.deployments(Some(CAMERA)).expect("deployments");
-        deployments.iter().any(|one| one.revision == revision && ["confirmed", "refused", "reverted"].contains(&one.stage.as_str()))
-    };
-    while !is_over(&store) {
-        assert!(Instant::now() < end, "the newest bundle never ended its way: {:?}", store.deployments(Some(CAMERA)));
-        for frame in camera.by_ref().take(30) {
-            frame.write_line(&mut line);
-            device.feed(line.as_bytes()).expect("it runs");
-        }
-        device.output.try_iter().for_each(drop);
-    }
-    let confirmed: Vec<u64> = store
-        .deployments(Some(CAMERA))
-        .expect("deployments")
-        .iter()
-        .filter(|one| one.stage == "confirmed")
-        .map(|one| one.revision)
-        .collect();
+    assert!(world.killed.iter().all(|count| *count > 0), "both were killed: {:?}", world.killed);
+    let confirmed = world.settle();
     assert!(!confirmed.is_empty(), "bundles were confirmed between the kills");
-    device.end(PATIENCE).expect("ends well");
-    seen.extend(journalled(&journal, &scratch));
+    world.device.end(PATIENCE).expect("ends well");
+    world.look_into_the_journal();
     // The next life finds a confirmed slot, and brings the host what it does not have yet.
-    let mut device = Device::start(&edge, &config).expect("starts");
-    for frame in camera.by_ref().take(80) {
-        frame.write_line(&mut line);
-        device.feed(line.as_bytes()).expect("it runs");
-    }
-    let first = first_bundle(&device).expect("a bundle decides");
+    world.device = Device::start(&world.edge, &world.config).expect("starts");
+    world.feed(80);
+    let first = first_bundle(&world.device).expect("a bundle decides");
     assert_eq!((first.0.as_str(), Some(&first.1)), ("confirmed", confirmed.iter().max()));
-    let end = Instant::now() + PATIENCE;
-    let missing = |store: &Store| {
-        let is_there = |id: &RecordId| store.record_body(CAMERA, id.boot, id.sequence).expect("asked").is_some();
-        seen.keys().filter(|id| !is_there(id)).count()
-    };
-    while missing(&store) > 0 {
-        assert!(Instant::now() < end, "{} of {} journalled records never came", missing(&store), seen.len());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    withdraw(&host, &mut store, &mut device, &mut camera, revision + 1);
-    device.end(PATIENCE).expect("ends well");
-    for (id, body) in &seen {
-        assert_eq!(store.record_body(CAMERA, id.boot, id.sequence).expect("asked").as_ref(), Some(body), "{id:?} as it was written");
-    }
-    let aside = store.counts().expect("counts").into_iter().find(|count| count.what == "records_aside").map_or(0, |count| count.count);
-    assert_eq!(aside, 0, "no id came with two contents: each record is there exactly once, its id is the table's key");
+    world.check_records();
+    withdraw(&world.host, &mut world.store, &mut world.device, &mut world.camera, world.revision + 1);
+    world.device.end(PATIENCE).expect("ends well");
     announce(&format!(
         "{KILLS} kills ({} devices, {} hosts): {} journalled events, segments and reports found exactly once; revisions {confirmed:?} confirmed",
-        killed[0],
-        killed[1],
-        seen.len()
+        world.killed[0],
+        world.killed[1],
+        world.seen.len()
     ));
-    drop(daemon);
+    drop(world);
     let _ = fs::remove_dir_all(&folder);
 }

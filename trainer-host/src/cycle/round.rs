@@ -2,7 +2,7 @@
 
 use crate::cycle::adapt::{WINDOWS_MIN, fine_tuned, flagged_by_source, head_for, training_windows};
 use crate::cycle::footage::DataPath;
-use crate::cycle::judge::{Judged, judge, plan};
+use crate::cycle::judge::{Eer, Judged, judge, plan};
 use crate::cycle::material::{Slice, Starts, Strata, Validation, bounded, joining, stretches};
 use crate::cycle::pair::Pair;
 use crate::cycle::settings::CycleSettings;
@@ -305,7 +305,7 @@ fn settle(
     (next, labels, why, strata): (&CycleState, u64, &str, &Strata),
     now_ms: i64,
 ) -> Result<Evaluation, HostError> {
-    let Decided { chosen, verdict, source_ebi, notes, in_force_scores } = decided;
+    let Decided { chosen, verdict, in_force_scores, .. } = decided;
     let hash = validation.hash();
     let eer = chosen.judged.eer(tools.settings.seed);
     let revision = match verdict {
@@ -330,6 +330,38 @@ fn settle(
         Some(_) if next.is_held => Outcome::Held,
         Some(_) => Outcome::Promoted,
     };
+    let sealed = Sealed { revision, outcome, eer, hash };
+    let mut evaluation = evaluation_of(camera, validation, decided, (next, labels, why, strata), &sealed, now_ms);
+    evaluation.id = store.add_evaluation(&evaluation, WHO).map_err(store_fault)?;
+    store.set_validation_scores(camera, now.confirmed, in_force_scores).map_err(store_fault)?;
+    if let Some(revision) = revision {
+        store.set_validation_scores(camera, revision, &chosen.judged.scores).map_err(store_fault)?;
+        if outcome == Outcome::Promoted {
+            roll_out(store, camera, revision, WHO, now_ms)?;
+        }
+    }
+    Ok(evaluation)
+}
+
+/// What became of a candidate besides its figures.
+struct Sealed {
+    revision: Option<u64>,
+    outcome: Outcome,
+    eer: Option<Eer>,
+    hash: [u8; 32],
+}
+
+/// The line of a candidate, with its figures.
+fn evaluation_of(
+    camera: &str,
+    validation: &Validation,
+    decided: &Decided,
+    (next, labels, why, strata): (&CycleState, u64, &str, &Strata),
+    sealed: &Sealed,
+    now_ms: i64,
+) -> Evaluation {
+    let Decided { chosen, verdict, source_ebi, notes, .. } = decided;
+    let Sealed { revision, outcome, eer, hash } = *sealed;
     let told = match verdict {
         Ok(told) | Err(told) => told,
     };
@@ -343,7 +375,7 @@ fn settle(
     let anomalies = members.iter().filter(|(member, _)| member.is_anomalous).count() as u64;
     let missed =
         if strata.samples_judged > 0 { format!("; {:.1} % of the audit anomalous", 100.0 * strata.missed_share) } else { String::new() };
-    let mut evaluation = Evaluation {
+    Evaluation {
         id: 0,
         camera: camera.to_owned(),
         revision,
@@ -374,14 +406,5 @@ fn settle(
         validation_anomalies: anomalies,
         validation_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         labels_used: labels,
-    };
-    evaluation.id = store.add_evaluation(&evaluation, WHO).map_err(store_fault)?;
-    store.set_validation_scores(camera, now.confirmed, in_force_scores).map_err(store_fault)?;
-    if let Some(revision) = revision {
-        store.set_validation_scores(camera, revision, &chosen.judged.scores).map_err(store_fault)?;
-        if outcome == Outcome::Promoted {
-            roll_out(store, camera, revision, WHO, now_ms)?;
-        }
     }
-    Ok(evaluation)
 }

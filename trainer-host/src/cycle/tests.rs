@@ -121,7 +121,7 @@ fn a_slice_without_verdicts_is_refused_with_its_reason_and_nothing_goes_out() {
 #[test]
 fn requests_for_a_threshold_hold_and_promote_are_served_signed_and_audited() {
     let (folder, mut store, tools) = world("requests");
-    let mut ask = |store: &mut Store, kind, argument| {
+    let ask = |store: &mut Store, kind, argument| {
         let id = store.ask_cycle("gate", kind, &argument, "ann", 5).expect("asked");
         assert_eq!(due(store, &tools.settings, 6).expect("asked").len(), 1);
         let request = store.request(id).expect("there");
