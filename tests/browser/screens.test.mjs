@@ -60,7 +60,7 @@ test("the threshold slider predicts, and applying it asks the daemon", async (t)
   const alarmsNow = Number((await figure("alarms")).replace(",", ""));
   assert.ok(await page.isDisabled("text=Apply …"), "the one in force needs no applying");
   await page.focus("#threshold-range");
-  for (let step = 0; step < 3; step += 1) await page.keyboard.press("PageUp");
+  for (let step = 0; step < 5; step += 1) await page.keyboard.press("PageUp");
   await until("a higher threshold makes fewer alarms", async () => Number((await figure("alarms")).replace(",", "")) < alarmsNow);
   const wanted = Number(await page.inputValue("#threshold-number"));
   assert.ok(wanted > 1.4);

@@ -44,7 +44,7 @@ class Slider {
     this.ticket = 0;
     this.range = h("input", { type: "range", id: "threshold-range", min: 0, max: STEPS, step: 1, "aria-label": "Threshold" });
     this.number = h("input", { type: "number", id: "threshold-number", step: "any", "aria-label": "Threshold as a number" });
-    this.range.addEventListener("input", () => this.set(Math.round(1000 * this.thresholdAt(this.range.value / STEPS)) / 1000));
+    this.range.addEventListener("input", () => this.set(Math.round(1000 * this.thresholdAt(this.range.value / STEPS)) / 1000, true));
     this.number.addEventListener("change", () => this.number.value !== "" && this.set(Number(this.number.value)));
     this.figures = h("dl", { class: "facts", "aria-live": "polite" });
     this.note = h("p", { class: "hint" });
@@ -97,10 +97,11 @@ class Slider {
     });
   }
 
-  set(threshold) {
+  /** `isSlid`: the slider says so, and stays where it is: where the scale is fine, several of its steps round to one threshold. */
+  set(threshold, isSlid = false) {
     if (!Number.isFinite(threshold)) return;
     this.threshold = threshold;
-    this.range.value = Math.round(STEPS * this.placeOf(threshold));
+    if (!isSlid) this.range.value = Math.round(STEPS * this.placeOf(threshold));
     this.range.setAttribute("aria-valuetext", score(threshold));
     this.number.value = threshold.toFixed(3);
     this.plot?.setMark(this.placeOf(threshold));
