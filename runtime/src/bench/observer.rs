@@ -55,7 +55,7 @@ impl<'t> Observer<'t> {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if line.starts_with(STATS_LINE) {
                 seen.stats.clear();
-                seen.stats.extend_from_slice(line);
+                seen.stats.extend_from_slice(line.trim_ascii_end());
             }
             seen.events += u64::from(line.starts_with(EVENT_LINE));
             seen.segments += u64::from(line.starts_with(SEGMENT_LINE));
