@@ -161,8 +161,12 @@ fn a_file_of_the_first_version_gains_the_new_tables_and_keeps_its_rows() {
     drop(store);
     let file = folder.path().join("host.sqlite");
     let connection = rusqlite::Connection::open(&file).expect("opens");
-    let tables = ["evaluations", "validation_scores", "cycle_requests", "cycle_states", "validation_items"];
-    for table in tables {
+    // The third step's, then the second's.
+    connection.execute_batch("DROP VIEW conflicts; DROP INDEX labels_by_follows; ALTER TABLE labels DROP COLUMN follows").expect("drops");
+    connection.execute_batch("DROP INDEX labels_by_time; DROP INDEX items_by_event").expect("drops");
+    let third = ["likenesses", "skips", "snoozes", "queue_policies"];
+    let second = ["evaluations", "validation_scores", "cycle_requests", "cycle_states", "validation_items"];
+    for table in third.into_iter().chain(second) {
         connection.execute_batch(&format!("DROP TABLE {table}")).expect("drops");
     }
     connection.execute_batch("PRAGMA user_version = 1").expect("writes");
