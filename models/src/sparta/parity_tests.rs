@@ -88,10 +88,6 @@ fn sharp_attention_of_the_tokens_form_stays_within_the_tolerance() {
     let scorer = SpartaScorer::new_tokens(&parameters, Lane::Fast).expect("the parameters are valid");
     for seed in 0..4 {
         let window = seeded_window(seed, 2.0);
-        for engine in tokens_engines(&SpartaScorer::new_tokens(&parameters, Lane::Fast).expect("seeded parameters are valid")) {
-            prop_assert!(engine.score(&window).is_ok(), "{} scores whatever is finite", engine.lane_name());
-        }
-        let window = seeded_window(seed ^ 1, extent / 100.0);
         let expected = reference::forward(&parameters, Form::Tokens, window.values()).score;
         for engine in tokens_engines(&scorer) {
             let score = f64::from(engine.score(&window).expect("a finite score").value());

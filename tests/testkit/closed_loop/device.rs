@@ -5,9 +5,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Lines of a device that wait for whoever looks at them, a quarter of an hour of frames; with more of them the device itself waits.
+const TOLD_MAX: usize = 1 << 16;
 
 /// What a device is set up with.
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ impl Device {
         let mut child = command.spawn().map_err(|error| format!("alfred-edge: {error}"))?;
         let stdout = child.stdout.take().ok_or("alfred-edge has no output")?;
         let input = child.stdin.take().map(BufWriter::new);
-        let (send, output) = channel();
+        let (send, output) = sync_channel(TOLD_MAX);
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 // Skeletons take much room, and nobody here looks at them.
