@@ -165,7 +165,7 @@ fn record(
     let near = |number: u64| swaps.iter().any(|(_, from)| number.abs_diff(*from) <= 30);
     let gap_at_swap = gaps.filter(|(number, _)| near(*number)).map(|(_, gap)| gap).max().unwrap_or_default();
     evaluations.reverse();
-    let stats = of("stats").last().map(|(_, stats)| stats.clone()).ok_or("alfred-edge wrote no health figures")?;
+    let stats = of("stats").next_back().map(|(_, stats)| stats.clone()).ok_or("alfred-edge wrote no health figures")?;
     let segments = count(&stats["counters"]["segments"]);
     Ok(CameraRecord {
         name: name.to_owned(),
