@@ -6,9 +6,11 @@ use crate::train::burn_ga_vae;
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
+use crate::train::ga_vae_trainer::GaVaeTrainer;
 use crate::train::sparta_trainer::SpartaTrainer;
 use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
+use alfred_models::ga_vae::parameters::{HeapParameters as GaVaeParameters, ScoreRule};
 use alfred_models::ga_vae::shape::GaVaeShape;
 use alfred_models::sparta::parameters::{Form, LAYERS};
 use alfred_models::sparta::weights_file::HeapParameters;
@@ -45,7 +47,7 @@ impl Architecture {
 /// What computes a training step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Backend {
-    /// Derivatives written by hand where there are any (STG-NF), automatic ones elsewhere.
+    /// Derivatives written by hand; automatic ones for SPARTA's published form and with dropout.
     #[default]
     Hand,
     /// Automatic differentiation (burn).
@@ -71,6 +73,8 @@ pub struct TrainerOptions {
     pub width: usize,
     /// Weight of the divergence from the prior (GA-VAE), above 0.
     pub beta: f64,
+    /// How a window becomes its score (GA-VAE). Given weights keep theirs.
+    pub score_rule: ScoreRule,
     /// What computes the step.
     pub backend: Backend,
 }
@@ -85,7 +89,8 @@ impl Default for TrainerOptions {
             depth: DEPTH,
             threads: 1,
             width: 2,
-            beta: 0.1,
+            beta: 0.003,
+            score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
     }
@@ -139,9 +144,10 @@ pub fn trainer_of(
         (Architecture::Sparta, Some(Weights::Sparta(weights))) => Ok(sparta(&weights.parameters, weights.metadata.form, options, seed)),
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
-            Ok(Box::new(burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed)))
+            let parameters = burn_ga_vae::fresh(shape, &mut Random::new(seed)).with_rule(options.score_rule);
+            Ok(ga_vae(&parameters, options, seed))
         }
-        (Architecture::GaVae, Some(Weights::GaVae(weights))) => Ok(Box::new(burn_ga_vae::trainer(&weights.parameters, options.beta, seed))),
+        (Architecture::GaVae, Some(Weights::GaVae(weights))) => Ok(ga_vae(&weights.parameters, options, seed)),
         (wanted, Some(weights)) => {
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
@@ -154,6 +160,14 @@ fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, see
         return Box::new(SpartaTrainer::new(parameters, options.threads));
     }
     Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed))
+}
+
+/// GA-VAE's trainer.
+fn ga_vae(parameters: &GaVaeParameters, options: &TrainerOptions, seed: u64) -> Box<dyn Trainer> {
+    match options.backend {
+        Backend::Hand => Box::new(GaVaeTrainer::new(parameters, options.beta, seed, options.threads)),
+        Backend::Burn => Box::new(burn_ga_vae::trainer(parameters, options.beta, seed)),
+    }
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The
