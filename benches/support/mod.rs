@@ -6,4 +6,6 @@ pub mod engines;
 
 pub mod machine;
 
+pub mod reader;
+
 pub mod stream;
