@@ -44,8 +44,22 @@ const GOLDEN: [Golden; 3] = [
         tolerance_bits: 1e-4,
         exact_hash: 0x74eb_b93a_f4b2_d7eb,
     },
-    Golden { name: "stgnf_ubnormal_unsup", frames: 16, prior_mean: 3.0, parameters: 488, tolerance_bits: 3e-4, exact_hash: 0x38a9_6330_caab_e0ad },
-    Golden { name: "stgnf_ubnormal_sup", frames: 16, prior_mean: 10.0, parameters: 488, tolerance_bits: 3e-4, exact_hash: 0x09b1_13d1_d79b_8041 },
+    Golden {
+        name: "stgnf_ubnormal_unsup",
+        frames: 16,
+        prior_mean: 3.0,
+        parameters: 488,
+        tolerance_bits: 3e-4,
+        exact_hash: 0x38a9_6330_caab_e0ad,
+    },
+    Golden {
+        name: "stgnf_ubnormal_sup",
+        frames: 16,
+        prior_mean: 10.0,
+        parameters: 488,
+        tolerance_bits: 3e-4,
+        exact_hash: 0x09b1_13d1_d79b_8041,
+    },
 ];
 
 /// The folder of golden data beside the repository, if it is there.

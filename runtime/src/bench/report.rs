@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_miss_is_the_machines_only_when_the_machine_explains_it() {
-        let frame = |late, feeder_waited, latency, [waited_most, waited_sum], stalled| FrameOutcome {
+        let frame = |late, feeder_waited, latency, [waited_most, waited_sum]: [u64; 2], stalled| FrameOutcome {
             late,
             latency,
             feeder_waited,
