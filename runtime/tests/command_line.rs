@@ -144,7 +144,7 @@ fn bench_drives_the_whole_live_path_and_accounts_for_every_frame() {
     // Times say nothing on a busy machine; that none is missing, and that nothing was allocated, hold on any.
     assert_eq!(number("allocations"), 0.0, "{report}");
     let judged = ["of_the_machine", "of_added_waits", "of_ours"].map(|whose| number(&format!("deadline_misses_{whose}")));
-    assert_eq!(number("deadline_misses"), judged.into_iter().sum());
+    assert_eq!(number("deadline_misses"), judged.into_iter().sum::<f64>());
     assert!(number("stress_threads") >= 1.0 && number("resident_bytes_at_end") > 1e6);
     if number("lost") == 0.0 {
         assert_eq!(number("windows_scored"), number("windows_expected"), "everybody is scored in every frame");
