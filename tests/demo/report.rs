@@ -105,7 +105,7 @@ pub(crate) fn board_figures(record: &CameraRecord) -> Vec<(&'static str, u64)> {
         ("changes of the thermal ladder", "/board/degrade_changes"),
         ("kicks of the watchdog", "/board/watchdog_kicks"),
         ("kicks withheld", "/board/watchdog_withheld"),
-        ("deadlines missed", "/deadline_misses"),
+        ("decisions later than a frame step of the board", "/deadline_misses"),
     ];
     let counts = counts.map(|(what, path)| (what, record.stats.pointer(path).and_then(Value::as_u64).unwrap_or(0)));
     counts.into_iter().filter(|(_, count)| *count > 0).collect()
@@ -172,7 +172,8 @@ pub(crate) fn print_table(rows: &[Row], held_out: &[HeldOut], records: &[CameraR
     println!("\nboards:");
     for record in records {
         let told: Vec<String> = board_figures(record).iter().map(|(what, count)| format!("{count} {what}")).collect();
-        println!("{:7}{} {}: {}", record.name, record.board["name"], record.board["serial"], told.join(", "));
+        let text = |key: &str| record.board[key].as_str().unwrap_or("unknown");
+        println!("{:7}{} {}: {}", record.name, text("name"), text("serial"), told.join(", "));
     }
     println!(
         "\nRates are per person and frame, in percent, on frames after each slice that nothing has learned from; EBI is the harmonic mean of 1-FPR and \
