@@ -19,6 +19,8 @@ pub mod power_meter;
 
 pub mod sim;
 
+mod sim_camera;
+
 pub mod conformance;
 
 #[doc(hidden)]
