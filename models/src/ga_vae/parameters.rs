@@ -440,7 +440,11 @@ impl<V: AsRef<[f32]>> GaVaeParameters<V> {
     /// [`ParameterFault::Length`] when they are not as many as the shape needs.
     pub fn new(shape: GaVaeShape, values: V) -> Result<Self, ParameterFault> {
         let (found, expected) = (values.as_ref().len(), shape.values());
-        if found == expected { Ok(Self { shape, rule: ScoreRule::default(), values }) } else { Err(ParameterFault::Length { width: shape.width(), expected, found }) }
+        if found == expected {
+            Ok(Self { shape, rule: ScoreRule::default(), values })
+        } else {
+            Err(ParameterFault::Length { width: shape.width(), expected, found })
+        }
     }
 
     /// The model's shape.

@@ -323,7 +323,8 @@ impl BlockView<'_> {
             let start = Start::Bias(&self.values[projection.bias..][..outputs]);
             for frame in 0..self.plan.shape.output_frames() {
                 let (right, out) = (&input[frame * stride * FRAME..], &mut state.residual[frame * FRAME..]);
-                Product { rows: outputs, columns: FRAME, left, left_step: inputs, right, offsets, start, out, out_step: output_plane }.run();
+                Product { rows: outputs, columns: FRAME, left, left_step: inputs, right, offsets, start, out, out_step: output_plane }
+                    .run();
             }
             residual = moments(&state.residual, output_plane, mask);
         }

@@ -119,7 +119,8 @@ impl BlockView<'_> {
             let out = &mut of_input[frame * stride * FRAME..];
             let (back, right) = (&self.packed.residual_back, left);
             let start = Start::Zero;
-            Product { rows: inputs, columns: FRAME, left: back, left_step: outputs, right, offsets: lefts, start, out, out_step: plane }.run();
+            Product { rows: inputs, columns: FRAME, left: back, left_step: outputs, right, offsets: lefts, start, out, out_step: plane }
+                .run();
         }
     }
 
@@ -195,7 +196,15 @@ impl BlockView<'_> {
             let layer = room(&mut scratch.layer, outputs * plane);
             before_rows(&flow.mixed, &state.graph_residual, plane, &backs.graph_residual, mask, layer);
             let sums = &mut gradient[projection.weight..][..outputs * inputs];
-            self.back_linear(layer, outputs, input, &self.packed.graph_residual_back, sums, &mut flow.input, [&mut scratch.rows, &mut scratch.others]);
+            self.back_linear(
+                layer,
+                outputs,
+                input,
+                &self.packed.graph_residual_back,
+                sums,
+                &mut flow.input,
+                [&mut scratch.rows, &mut scratch.others],
+            );
         }
         room(&mut scratch.matrices, 2 * SUBSETS * MATRIX).fill(0.0);
         for first in (0..frames).step_by(SLAB) {
@@ -309,8 +318,18 @@ impl BlockView<'_> {
             Dots { columns: SLAB_PLANE, left, lefts, right, rights, sums, sums_step: inputs }.run();
         }
         let (start, out) = (Start::Kept, of_input);
-        Product { rows: inputs, columns: plane, left: back, left_step: outputs, right: of_output, offsets: lefts, start, out, out_step: plane }
-            .run();
+        Product {
+            rows: inputs,
+            columns: plane,
+            left: back,
+            left_step: outputs,
+            right: of_output,
+            offsets: lefts,
+            start,
+            out,
+            out_step: plane,
+        }
+        .run();
     }
 }
 

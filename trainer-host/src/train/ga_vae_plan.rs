@@ -114,8 +114,7 @@ impl Plan {
         };
         let block = |place: String, shape: BlockShape| {
             let outputs = shape.outputs;
-            let with_norm =
-                |name: &str| projection(&format!("{place}.{name}"), &format!("{place}.{name}_norm"), outputs);
+            let with_norm = |name: &str| projection(&format!("{place}.{name}"), &format!("{place}.{name}_norm"), outputs);
             BlockPlan {
                 shape,
                 expand: at(&place, "gcn.expand.weight"),

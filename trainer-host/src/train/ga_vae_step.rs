@@ -236,14 +236,7 @@ impl Network {
         (&mut self.groups[..groups], &mut self.rooms)
     }
 
-    fn fold(
-        mode: &Mode<'_>,
-        place: NormPlace,
-        values: &[f32],
-        elements: usize,
-        statistics: &mut Statistics,
-        sums: &Sums,
-    ) -> Fold {
+    fn fold(mode: &Mode<'_>, place: NormPlace, values: &[f32], elements: usize, statistics: &mut Statistics, sums: &Sums) -> Fold {
         match mode {
             Mode::Infer => place.fold(values, Source::Running),
             Mode::Train(_) => {
@@ -375,10 +368,7 @@ fn each<R: Send>(groups: (&mut [Group], &mut [Room]), work: impl Fn(&mut Group, 
     each_numbered(groups, |_, group, room| work(group, room))
 }
 
-fn each_numbered<R: Send>(
-    (groups, rooms): (&mut [Group], &mut [Room]),
-    work: impl Fn(usize, &mut Group, &mut Room) -> R + Sync,
-) -> Vec<R> {
+fn each_numbered<R: Send>((groups, rooms): (&mut [Group], &mut [Room]), work: impl Fn(usize, &mut Group, &mut Room) -> R + Sync) -> Vec<R> {
     if let [room] = rooms {
         return groups.iter_mut().enumerate().map(|(index, group)| work(index, group, room)).collect();
     }

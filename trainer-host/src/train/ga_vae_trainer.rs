@@ -30,13 +30,7 @@ impl GaVaeTrainer {
         let shape = parameters.shape();
         let mut own = HeapParameters::zero(shape).with_rule(parameters.rule());
         own.values_mut().copy_from_slice(parameters.values());
-        Self {
-            parameters: own,
-            network: Network::new(shape, threads),
-            optimiser: Adam::new(shape.trainable_parameters()),
-            beta,
-            seed,
-        }
+        Self { parameters: own, network: Network::new(shape, threads), optimiser: Adam::new(shape.trainable_parameters()), beta, seed }
     }
 
     /// Loss, gradient and statistics of a batch; nothing moves.

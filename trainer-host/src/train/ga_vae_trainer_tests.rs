@@ -64,7 +64,9 @@ fn gradients_and_statistics_are_those_of_automatic_derivatives_in_f64() {
             let ours = GaVaeTrainer::new(&parameters, 0.1, seed, threads).loss_and_gradient(&samples);
             assert!((ours.loss / truth_loss - 1.0).abs() < 1e-4, "seed {seed}: loss {}, not {truth_loss}", ours.loss);
             let (error, other) = (error(&truth, &ours.gradient), error(&truth, &single));
-            println!("seed {seed}, {count} windows, width {width}, {threads} threads: relative L2 error {error:.2e}, other step {other:.2e}");
+            println!(
+                "seed {seed}, {count} windows, width {width}, {threads} threads: relative L2 error {error:.2e}, other step {other:.2e}"
+            );
             ratios.push(error / other);
             least = least.min(error);
             compare_statistics(ours.statistics, statistics.clone());
