@@ -155,7 +155,8 @@ impl Recipe {
             Architecture::StgNf => Self { epochs: 60, learning_rate: 5e-3, batch: 256, stride: 6 },
             // One layer each, 8 seconds an epoch on real motion: 89 % window AUC-ROC after three, hardly more later.
             Architecture::Sparta => Self { epochs: 6, learning_rate: 2e-3, batch: 32, stride: 24 },
-            Architecture::GaVae => Self { epochs: 20, learning_rate: 2e-3, batch: 64, stride: 12 },
+            // Small batches: the decoder needs many steps.
+            Architecture::GaVae => Self { epochs: 6, learning_rate: 3e-3, batch: 32, stride: 24 },
         }
     }
 }
