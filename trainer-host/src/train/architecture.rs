@@ -89,7 +89,7 @@ impl Default for TrainerOptions {
             depth: DEPTH,
             threads: 1,
             width: 2,
-            beta: 0.003,
+            beta: 1.0,
             score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
