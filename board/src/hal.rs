@@ -7,11 +7,12 @@
 //! The link to the host has its contract where its messages are: `alfred_link::session::Link`.
 
 use crate::facts::Facts;
+use crate::file_storage::FileStorage;
 use alfred_core::pose::PoseFrame;
 use alfred_core::units::MonotonicNs;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,14 @@ pub trait Board: Send + Sync {
 
     /// Poses that the board itself makes; `None`: they come from another process.
     fn pose_source(&self) -> Option<Box<dyn PoseSource>>;
+
+    /// A region of `bytes` bytes that keeps them without power, for whoever journals or keeps slots: a file that is made if it is not there.
+    ///
+    /// # Errors
+    /// As [`FileStorage::open`].
+    fn storage(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Storage + Send>> {
+        Ok(Box::new(FileStorage::open(path, bytes)?))
+    }
 }
 
 /// Which piece of hardware this is. Texts come from files of the system: printable, at most [`IDENTITY_TEXT_BYTES_MAX`] bytes each.
@@ -262,6 +271,21 @@ pub trait Storage {
     /// # Errors
     /// The system's; what was written since the last success may then be lost.
     fn sync(&mut self) -> io::Result<()>;
+}
+
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn bytes(&self) -> u64 {
+        (**self).bytes()
+    }
+    fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read(at, buffer)
+    }
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write(at, bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for &mut S {

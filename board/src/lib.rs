@@ -19,6 +19,8 @@ pub mod linux;
 
 pub mod sim;
 
+mod sim_camera;
+
 pub mod conformance;
 
 #[doc(hidden)]

@@ -1,34 +1,36 @@
 //! A board that does not exist: seeded people before a made-up camera, and every fault that a board can have, on demand.
 //!
-//! Time is virtual: each frame moves the clock by one frame step, a stall by its length; nothing waits unless `is_paced`. The same settings
-//! give the same frames, temperatures and faults, to the bit. Storage that loses power or runs full is in [`crate::sim_storage`].
+//! Time is virtual: at speed 0 each frame moves the clock by one frame step, a stall by its length, and nothing waits; at another speed the
+//! clock runs by itself, so many times as fast as the machine's. The same settings give the same frames, stamps, temperatures over time
+//! and faults, to the bit. The camera is in [`crate::sim_camera`], storage that loses power, runs full or fails in [`crate::sim_storage`].
 //!
-//! What it does not model: the time that work takes (latencies measured on its clock say nothing), caches, other processes, radio.
+//! What it does not model: the time that work takes (at speed 0 latencies measured on its clock say nothing, else they are the machine's,
+//! times the speed), caches, other processes, radio.
 
 use crate::facts::Facts;
-use crate::generic_linux::ProcessMemory;
+use crate::file_storage::FileStorage;
+use crate::generic_linux::{MonotonicClock, ProcessMemory};
 use crate::hal::{
-    Alarm, AlarmFault, AlarmOutput, AlarmTarget, Arrival, Board, Clock, Identity, Memory, MilliCelsius, MilliWatts, PoseSource, Power,
-    SensorFault, Thermal, Watchdog, WatchdogFault,
+    Alarm, AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, MilliCelsius, MilliWatts, PoseSource, Power, SensorFault,
+    Storage, Thermal, Watchdog, WatchdogFault,
 };
-use alfred_core::pose::PoseFrame;
-use alfred_core::units::{FrameIndex, MonotonicNs};
+use crate::sim_camera::SimCamera;
+use crate::sim_storage::FailingStorage;
+use alfred_core::units::MonotonicNs;
 use alfred_synth::camera::CameraSpec;
-use alfred_synth::director::Events;
 use alfred_synth::random::Random;
-use alfred_synth::scene::Scene;
 use serde::Deserialize;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where the clock starts: not at zero, which messages use for "no time known", and far enough from it for steps backwards.
-const ORIGIN_NS: u64 = 1_000_000_000_000;
+pub(crate) const ORIGIN_NS: u64 = 1_000_000_000_000;
 
-/// Frames that the camera is ahead.
-const FRAMES_AHEAD: usize = 4;
+/// Fastest that time may go.
+const SPEED_MAX: f64 = 1000.0;
 
 /// Alarms that the board remembers; later ones are only counted.
 const ALARMS_MAX: usize = 1024;
@@ -67,8 +69,12 @@ pub struct SimSettings {
     pub watchdog_ms: u64,
     /// Every so many alarms one cannot be given; 0: all can.
     pub alarm_fault_every: u64,
-    /// Frames come at the camera's rate instead of as fast as they are taken.
-    pub is_paced: bool,
+    /// Every so many writes to a region of storage one fails and changes nothing; 0: none.
+    pub storage_fault_every: u64,
+    /// How fast time goes, 0 to 1000: 1 as on a wall clock, 10 ten times as fast; 0: only frames move it, as fast as they are taken.
+    pub speed: f64,
+    /// After the last frame the camera is silent and the board stays, instead of the source's end.
+    pub stays: bool,
 }
 
 impl Default for SimSettings {
@@ -89,7 +95,9 @@ impl Default for SimSettings {
             sensor_fault: 0.0,
             watchdog_ms: 0,
             alarm_fault_every: 0,
-            is_paced: false,
+            storage_fault_every: 0,
+            speed: 0.0,
+            stays: false,
         }
     }
 }
@@ -110,6 +118,9 @@ impl SimSettings {
         if !(0.0..=0.9).contains(&self.event_share) {
             return Err(format!("event_share = {}: a share from 0 to 0.9 is needed", self.event_share));
         }
+        if !(0.0..=SPEED_MAX).contains(&self.speed) {
+            return Err(format!("speed = {}: a factor from 0 to {SPEED_MAX} is needed", self.speed));
+        }
         if CameraSpec::named(&self.camera).is_none() {
             let names: Vec<&str> = CameraSpec::catalogue().iter().map(|camera| camera.name).collect();
             return Err(format!("camera = {:?} is unknown: one of {} is needed", self.camera, names.join(", ")));
@@ -121,20 +132,33 @@ impl SimSettings {
     }
 }
 
-/// A clock that stands still unless it is moved.
+/// A clock that runs at its speed, and stands still at speed 0 unless it is moved.
 #[derive(Debug)]
-pub struct SimClock(AtomicU64);
+pub struct SimClock {
+    moved_ns: AtomicU64,
+    started_ns: u64,
+    speed: f64,
+}
 
 impl SimClock {
+    fn new(speed: f64) -> Self {
+        Self { moved_ns: AtomicU64::new(ORIGIN_NS), started_ns: MonotonicClock.now().0, speed }
+    }
+
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), SeqCst);
+        self.moved_ns.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), SeqCst);
     }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> MonotonicNs {
-        MonotonicNs(self.0.load(SeqCst))
+        let moved_ns = self.moved_ns.load(SeqCst);
+        if self.speed <= 0.0 {
+            return MonotonicNs(moved_ns);
+        }
+        let run_ns = MonotonicClock.now().0.saturating_sub(self.started_ns);
+        MonotonicNs(moved_ns.saturating_add((run_ns as f64 * self.speed) as u64))
     }
 }
 
@@ -170,8 +194,14 @@ impl SimBoard {
     #[must_use]
     pub fn new(facts: Facts, settings: SimSettings) -> Self {
         let alarms = Alarms { told: Vec::with_capacity(ALARMS_MAX), count: 0 };
-        let clock = Arc::new(SimClock(AtomicU64::new(ORIGIN_NS)));
+        let clock = Arc::new(SimClock::new(settings.speed));
         Self { facts, settings, clock, watchdog: Arc::default(), alarms: Arc::new(Mutex::new(alarms)) }
+    }
+
+    /// What happens on it.
+    #[must_use]
+    pub const fn settings(&self) -> &SimSettings {
+        &self.settings
     }
 
     /// The clock, to be moved by a test.
@@ -238,7 +268,12 @@ impl Board for SimBoard {
     }
 
     fn pose_source(&self) -> Option<Box<dyn PoseSource>> {
-        SimPoses::new(self.clone()).map(|poses| Box::new(poses) as Box<dyn PoseSource>)
+        SimCamera::new(self.clone()).map(|camera| Box::new(camera) as Box<dyn PoseSource>)
+    }
+
+    fn storage(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn Storage + Send>> {
+        let file = FileStorage::open(path, bytes)?;
+        Ok(Box::new(FailingStorage::new(file, self.settings.storage_fault_every)))
     }
 }
 
@@ -333,107 +368,6 @@ impl AlarmOutput for SimAlarm {
     }
 }
 
-/// People before a made-up camera; the scene allocates, as no real source may, and needs more stack than whoever asks for frames has: it
-/// runs on a thread of its own, some frames ahead, which changes nothing of what comes.
-struct SimPoses {
-    board: SimBoard,
-    scene: Receiver<Box<PoseFrame>>,
-    random: Random,
-    step: Duration,
-    made: u64,
-    /// A frame that comes after its successor, or once more.
-    held: Option<Box<PoseFrame>>,
-}
-
-impl SimPoses {
-    fn new(board: SimBoard) -> Option<Self> {
-        let settings = &board.settings;
-        let camera = CameraSpec::named(&settings.camera)?;
-        let step = Duration::from_secs_f64(1.0 / camera.rate);
-        let events = if settings.event_share > 0.0 { Events::Share(settings.event_share) } else { Events::Never };
-        let (ahead, scene) = sync_channel(FRAMES_AHEAD);
-        let seed = settings.seed;
-        let thread = std::thread::Builder::new().name("sim camera".into()).spawn(move || {
-            let mut frames = Scene::new(&camera, events, seed);
-            // Until nobody takes them any more.
-            while ahead.send(Box::new(frames.step().poses)).is_ok() {}
-        });
-        thread.ok()?;
-        Some(Self { scene, random: Random::new(seed ^ 0xfa), step, made: 0, held: None, board })
-    }
-
-    /// Keeps a copy of a frame for the next call.
-    #[inline(never)]
-    fn hold(&mut self, frame: &PoseFrame) {
-        let mut held = Box::new(PoseFrame::new(frame.frame, frame.captured));
-        copy(frame, &mut held);
-        self.held = Some(held);
-    }
-
-    fn wait(&self, by: Duration) {
-        self.board.clock.advance(by);
-        if self.board.settings.is_paced {
-            std::thread::sleep(by);
-        }
-    }
-
-    /// Writes the next frame of the camera, with the camera's own stamp.
-    fn make(&mut self, poses: &mut PoseFrame) {
-        self.wait(self.step);
-        // An ended thread gives frames with nobody in them.
-        poses.persons.clear();
-        if let Ok(made) = self.scene.recv() {
-            poses.persons.extend_from_slice(&made.persons).unwrap_or_default();
-        }
-        poses.frame = FrameIndex(self.made);
-        let settings = &self.board.settings;
-        let leaps = settings.clock_step_frame > 0 && self.made >= settings.clock_step_frame;
-        let leap_ns = if leaps { settings.clock_step_ms.saturating_mul(1_000_000) } else { 0 };
-        poses.captured = MonotonicNs(self.board.clock.now().0.saturating_add_signed(leap_ns));
-        self.made += 1;
-    }
-}
-
-/// Copies a frame without one on the stack.
-fn copy(from: &PoseFrame, to: &mut PoseFrame) {
-    (to.frame, to.captured) = (from.frame, from.captured);
-    to.persons.clear();
-    to.persons.extend_from_slice(&from.persons).unwrap_or_default();
-}
-
-impl PoseSource for SimPoses {
-    fn next(&mut self, frame: &mut PoseFrame) -> Arrival {
-        if let Some(held) = self.held.take() {
-            copy(&held, frame);
-            return Arrival::Frame;
-        }
-        let settings = &self.board.settings;
-        let (drop, reorder, duplicate) = (settings.drop, settings.reorder, settings.duplicate);
-        let (frames, stall_every, stall) = (settings.frames, settings.stall_every_frames, Duration::from_millis(settings.stall_ms));
-        if self.made >= frames {
-            return Arrival::Ended;
-        }
-        if stall_every > 0 && self.made > 0 && self.made.is_multiple_of(stall_every) {
-            self.wait(stall);
-        }
-        self.make(frame);
-        // Drawn for every frame, so that one fault's probability does not move the others.
-        let [dropped, reordered, doubled] = [drop, reorder, duplicate].map(|chance| self.random.chance(chance));
-        if dropped {
-            return Arrival::Nothing;
-        }
-        if reordered && self.made < frames {
-            self.hold(frame);
-            self.make(frame);
-            return Arrival::Frame;
-        }
-        if doubled {
-            self.hold(frame);
-        }
-        Arrival::Frame
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,45 +375,6 @@ mod tests {
     fn board(settings: SimSettings) -> SimBoard {
         settings.check().expect("valid");
         SimBoard::new(Facts::named("sim").expect("a board"), settings)
-    }
-
-    fn frames(settings: SimSettings) -> Vec<(u64, u64, usize)> {
-        let mut source = board(settings).pose_source().expect("it has one");
-        let (mut frame, mut found) = (PoseFrame::new(FrameIndex(0), MonotonicNs(0)), Vec::new());
-        loop {
-            match source.next(&mut frame) {
-                Arrival::Frame => found.push((frame.frame.0, frame.captured.0, frame.persons.len())),
-                Arrival::Nothing => {}
-                Arrival::Ended => return found,
-            }
-        }
-    }
-
-    #[test]
-    fn the_same_seed_has_the_same_faults_and_every_fault_happens() {
-        let settings = SimSettings {
-            frames: 600,
-            drop: 0.1,
-            reorder: 0.1,
-            duplicate: 0.1,
-            stall_every_frames: 100,
-            stall_ms: 5000,
-            clock_step_frame: 300,
-            clock_step_ms: -60_000,
-            ..SimSettings::default()
-        };
-        let found = frames(settings.clone());
-        assert_eq!(found, frames(settings.clone()));
-        assert_ne!(found, frames(SimSettings { seed: 2, ..settings }));
-        let pairs = || found.windows(2).map(|pair| (pair[0], pair[1]));
-        assert!(pairs().any(|(a, b)| a == b), "duplicates");
-        assert!(pairs().any(|(a, b)| b.0 < a.0), "late frames");
-        assert!(pairs().any(|(a, b)| b.0 > a.0 + 1), "missing frames");
-        assert!(pairs().any(|(a, b)| b.1 > a.1 + 5_000_000_000), "stalls");
-        assert!(pairs().any(|(a, b)| b.1 + 50_000_000_000 < a.1), "a step of the clock");
-        assert!(found.iter().any(|(_, _, persons)| *persons > 1), "people");
-        let quiet = frames(SimSettings { frames: 100, ..SimSettings::default() });
-        assert!(quiet.iter().zip(0..).all(|(frame, number)| frame.0 == number) && quiet.len() == 100, "no fault unless asked for");
     }
 
     #[test]
@@ -511,6 +406,7 @@ mod tests {
         let cases = [
             (SimSettings { drop: 1.5, ..SimSettings::default() }, "drop"),
             (SimSettings { event_share: 1.0, ..SimSettings::default() }, "event_share"),
+            (SimSettings { speed: f64::NAN, ..SimSettings::default() }, "speed"),
             (SimSettings { camera: "moon".into(), ..SimSettings::default() }, "camera"),
             (SimSettings { temperature: vec![(5, 0), (5, 1)], ..SimSettings::default() }, "temperature"),
         ];

@@ -223,6 +223,43 @@ impl<S: Storage> Storage for FullStorage<S> {
     }
 }
 
+/// A region of which every so many writes one fails and changes nothing.
+#[derive(Debug)]
+pub struct FailingStorage<S> {
+    inner: S,
+    every: u64,
+    writes: u64,
+}
+
+impl<S> FailingStorage<S> {
+    /// A region whose every `every`-th write fails; 0: none does.
+    pub const fn new(inner: S, every: u64) -> Self {
+        Self { inner, every, writes: 0 }
+    }
+}
+
+impl<S: Storage> Storage for FailingStorage<S> {
+    fn bytes(&self) -> u64 {
+        self.inner.bytes()
+    }
+
+    fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read(at, buffer)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writes += 1;
+        if self.every > 0 && self.writes.is_multiple_of(self.every) {
+            return Err(io::Error::other("the simulated board's storage fails now and then: board.sim.storage_fault_every"));
+        }
+        self.inner.write(at, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +279,15 @@ mod tests {
         let mut found = [0; 4];
         storage.read(0, &mut found).and_then(|()| storage.sync()).expect("reading needs no room");
         assert_eq!((&found, storage.refused()), (b"abcd", 1));
+    }
+
+    #[test]
+    fn every_third_write_fails_and_changes_nothing() {
+        let mut storage = FailingStorage::new(MemoryStorage::new(8), 3);
+        let written: Vec<bool> = (0..6).map(|at| storage.write(at, b"x").is_ok()).collect();
+        assert_eq!(written, [true, true, false, true, true, false]);
+        assert_eq!(storage.inner.0, b"xx\0xx\0\0\0");
+        assert!((0..9).all(|_| FailingStorage::new(MemoryStorage::new(8), 0).write(0, b"x").is_ok()), "0: none fails");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::replay::{self, ClipResult, Replay, Smoothing};
 use crate::self_test;
 use crate::tables::{self, Form, WindowForm};
 use alfred_board::conformance::{self, Outcome};
-use alfred_board::hal::{Board, Clock};
+use alfred_board::hal::Board;
 use alfred_bundle::fingerprint::fingerprint;
 use alfred_bundle::slots::SlotSettings;
 use alfred_clips::frame_mask::{self, FrameMask};
@@ -319,10 +319,10 @@ fn start(config: &Config, board: &dyn Board, pipeline: PipelineConfig, model: Lo
     let factory = Decider { scorer: model.into_scorer(), rule: settings.pipeline.decision, revision: 0 };
     let deciding = match &config.bundle {
         None => Deciding { live: factory, reserve: None, updates: None },
-        Some(bundle) => updated(config, bundle, &settings, factory)?,
+        Some(bundle) => updated(config, bundle, &settings, factory, board)?,
     };
     let (clock, stop, care) = (board.clock(), Some(stop.as_fd()), board_side::care(config, board));
-    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, &clock, &care.health));
+    let linked = config.link.as_ref().map(|link| linked(config, link, &settings, &deciding, board, &care.health));
     let (handle, feed) = linked.transpose()?.unzip();
     let (writer, surroundings) = (unbuffered_stdout()?, Surroundings { clock, feed, care });
     let outcome = match config.input.source {
@@ -351,8 +351,8 @@ fn linked(
     link: &LinkConfig,
     settings: &LiveSettings,
     deciding: &Deciding,
-    clock: &Arc<dyn Clock>,
-    health: &BoardHealth,
+    board: &dyn Board,
+    health: &Arc<BoardHealth>,
 ) -> Result<(LinkHandle, LinkFeed), Error> {
     let threshold = deciding.live.rule.map_or(f32::INFINITY, |rule| rule.threshold().value());
     let confirmed_revision = deciding.reserve.as_ref().unwrap_or(&deciding.live).revision;
@@ -360,6 +360,8 @@ fn linked(
     let sample_bytes_per_hour = settings.sampling.as_ref().map(|sampling| Arc::clone(&sampling.bytes_per_hour));
     let link = LinkSettings {
         config: link,
+        board,
+        board_health: Arc::clone(health),
         camera: &config.camera,
         fingerprint,
         threshold,
@@ -368,8 +370,8 @@ fn linked(
         sample_bytes_per_hour,
     };
     match config.bundle.as_ref().zip(deciding.updates.as_ref()) {
-        Some((bundle, updates)) => confined(config, &link, clock, Inbox::new(bundle.inbox.clone(), updates.withdrawal()), health),
-        None => confined(config, &link, clock, NoSlots, health),
+        Some((bundle, updates)) => confined(config, &link, Inbox::new(bundle.inbox.clone(), updates.withdrawal()), health),
+        None => confined(config, &link, NoSlots, health),
     }
 }
 
@@ -377,22 +379,27 @@ fn linked(
 fn confined(
     config: &Config,
     link: &LinkSettings<'_>,
-    clock: &Arc<dyn Clock>,
     desk: impl Desk + 'static,
     health: &BoardHealth,
 ) -> Result<(LinkHandle, LinkFeed), Error> {
     if !config.sandbox.confine_link {
-        return link::start(link, Arc::clone(clock), desk);
+        return link::start(link, desk);
     }
     let rules = board_side::confinement(link.config, config.bundle.as_ref().map(|bundle| bundle.inbox.as_path()));
-    let ran = sandbox::confined(&rules, || link::start(link, Arc::clone(clock), desk));
+    let ran = sandbox::confined(&rules, || link::start(link, desk));
     let (started, enforcement) = ran.ok_or_else(|| Error::system("link", "its thread could not be started"))?;
     sandbox::report(&enforcement, health);
     started
 }
 
 /// Opens the slots: a bundle in them decides instead of the model file.
-fn updated(config: &Config, bundle: &BundleConfig, settings: &LiveSettings, factory: Decider) -> Result<Deciding, Error> {
+fn updated(
+    config: &Config,
+    bundle: &BundleConfig,
+    settings: &LiveSettings,
+    factory: Decider,
+    board: &dyn Board,
+) -> Result<Deciding, Error> {
     let invalid = |what: String| Error::input("configuration", what);
     let slots = SlotSettings {
         camera: Name::new(&config.camera).map_err(|error| invalid(format!("camera: {error}")))?,
@@ -410,7 +417,7 @@ fn updated(config: &Config, bundle: &BundleConfig, settings: &LiveSettings, fact
         },
         poll: Duration::from_millis(bundle.poll_ms),
     };
-    let (updates, start) = Updates::open(updates, slots, factory)?;
+    let (updates, start) = Updates::open(updates, slots, factory, board)?;
     Ok(Deciding { live: start.live, reserve: start.reserve, updates: Some(updates) })
 }
 

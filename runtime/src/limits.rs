@@ -53,8 +53,5 @@ pub const LINK_RETRY_LONGEST: Duration = Duration::from_secs(300);
 /// How long the output thread waits for a free record buffer before an event's record is lost and counted: a slow disk, not a broken one.
 pub const LINK_RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Thermal zones of the machine that a heartbeat looks at.
-pub const THERMAL_ZONES_MAX: usize = 64;
-
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 64 * 1024;

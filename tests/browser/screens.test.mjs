@@ -80,6 +80,57 @@ test("the threshold slider predicts, and applying it asks the daemon", async (t)
   await page.context().close();
 });
 
+test("an operator fine-tunes, promotes, holds and rolls back; a reviewer cannot", async (t) => {
+  const daemon = await held.ground.daemon(t);
+  const page = await reviewer(held, daemon, "ole", { place: "#/cameras/gate" });
+  await page.waitForSelector("#requests td");
+  for (const [button, answer, kind] of [["Fine-tune now", "Fine-tune", "fine tune"], ["Promote", "Promote", "promote"], ["Hold", "Hold", "hold"]]) {
+    const waits = await page.locator("#requests .chip:text-is('waits')").count();
+    await page.click(`.end button:text-is('${button}')`);
+    await page.click("dialog button[value=no]");
+    await page.click(`.end button:text-is('${button}')`);
+    await page.waitForSelector(`dialog button[value=yes]:text-is('${answer}')`);
+    await page.click("dialog button[value=yes]");
+    await until(`${kind} waits, once`, async () => (await page.locator("#requests .chip:text-is('waits')").count()) === waits + 1);
+    assert.match(await page.textContent("#requests"), new RegExp(kind, "i"));
+  }
+  const rollBack = async () => {
+    await page.click(".end button:text-is('Roll back')");
+    await page.click("dialog button[value=yes]");
+  };
+  await rollBack();
+  await page.waitForSelector(".toast.bad:has-text('confirmed')");
+  // Revision 3 is in shadow on the device: once it is what the camera shall run, it can be withdrawn.
+  const targets = [{ camera: "gate", revision: 3 }];
+  await page.evaluate(async (targets) => (await import("/api.js")).call("POST", "/api/rollouts", { targets }), targets);
+  await rollBack();
+  await page.waitForSelector(".toast.good:has-text('Withdrawn.')");
+  await picture(page, "camera-roll-back");
+  await page.goto(`${daemon.url}#/audit`);
+  for (const action of ["ask fine", "ask promote", "ask hold"]) await page.waitForSelector(`td:has-text('${action}')`);
+  nothingWrong(page, ["401", "409"]);
+  await page.context().close();
+  const other = await reviewer(held, daemon, "anna", { place: "#/cameras/gate" });
+  await other.waitForSelector("#requests td");
+  assert.equal(await other.locator(".end button").count(), 0, "a reviewer has no such buttons");
+  await other.context().close();
+});
+
+test("drift is drawn against the bundle's quantiles, once enough samples came", async (t) => {
+  const daemon = await held.ground.daemon(t);
+  const page = await reviewer(held, daemon, "ole", { place: "#/cameras/gate" });
+  await page.waitForSelector("#drift svg");
+  assert.match(await page.textContent("#drift"), /120 recent samples/);
+  assert.match(await page.textContent("#drift"), /Largest shift of a quantile: \d/);
+  assert.equal(await page.locator("#drift svg path, #drift svg polyline").count() >= 2, true, "two lines");
+  await page.locator("#drift").scrollIntoViewIfNeeded();
+  await picture(page, "camera-drift");
+  await page.goto(`${daemon.url}#/cameras/hall`);
+  await page.waitForSelector("#drift:has-text('fewer than 100 samples')");
+  nothingWrong(page, ["401"]);
+  await page.context().close();
+});
+
 test("policy and snooze rules are set and seen", async (t) => {
   const daemon = await held.ground.daemon(t);
   const page = await reviewer(held, daemon, "ole", { place: "#/review?camera=hall&kind=event" });

@@ -8,8 +8,7 @@ use alfred_store::bundle::NewBundle;
 use alfred_store::rollout::Target;
 use alfred_synth::random::Random;
 use alfred_testkit::closed_loop::daemon::{Daemon, HostFolder, build_programs, text};
-use alfred_testkit::closed_loop::device::{Device, DeviceSettings, write_config};
-use alfred_testkit::closed_loop::scene::Camera;
+use alfred_testkit::closed_loop::device::{BoardPlan, Device, DeviceSettings, write_config};
 use alfred_testkit::golden::announce;
 use alfred_wire::link::RecordId;
 use alfred_wire::name::Name;
@@ -24,6 +23,10 @@ const CAMERA: &str = "hall";
 const JOURNAL_BYTES: u64 = 32 << 20;
 /// Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Boards run so many times faster than real time.
+const SPEED: f64 = 300.0;
+/// More windows than any life of a device here has: a trial that only the host can end.
+const NEVER: u64 = 1 << 40;
 
 fn weights() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/stg_nf_synthetic/weights.safetensors")
@@ -81,15 +84,17 @@ fn roll_out(host: &HostFolder, store: &mut Store, revision: u64, threshold: f32)
     store.roll_out(&[Target { camera: CAMERA.to_owned(), revision }], "test", 1).expect("rolled out")
 }
 
-/// Stage and revision that the device tells first after a start; `None` when it runs its model file.
-fn first_bundle(device: &Device) -> Option<(String, u64)> {
-    let end = Instant::now() + PATIENCE;
+/// Stage and revision that the device tells first after a start; `None` when it runs its model file, as `frames_max` decided frames without
+/// a word of a bundle say.
+fn first_bundle(device: &Device, frames_max: u64) -> Option<(String, u64)> {
+    let (end, mut frames) = (Instant::now() + PATIENCE, 0);
     while Instant::now() < end {
         let (_, line) = device.output.recv_timeout(Duration::from_secs(60)).expect("the device speaks");
         if let Some(bundle) = line.get("bundle") {
             return Some((bundle["stage"].as_str().expect("a stage").to_owned(), bundle["revision"].as_u64().expect("a revision")));
         }
-        if line.get("frame").is_some() {
+        frames += u64::from(line.get("frame").is_some());
+        if frames > frames_max {
             return None;
         }
     }
@@ -97,9 +102,9 @@ fn first_bundle(device: &Device) -> Option<(String, u64)> {
 }
 
 /// A bundle that the host takes back while it is tried ends there, and the confirmed one goes on.
-fn withdraw(host: &HostFolder, store: &mut Store, device: &mut Device, camera: &mut Camera, revision: u64) {
+fn withdraw(host: &HostFolder, store: &mut Store, device: &Device, revision: u64) {
     let rollout = roll_out(host, store, revision, 3.0);
-    let (mut line, mut is_back, end) = (String::new(), false, Instant::now() + PATIENCE);
+    let (mut is_back, end) = (false, Instant::now() + PATIENCE);
     loop {
         assert!(Instant::now() < end, "revision {revision} was never withdrawn: {:?}", store.deployments(Some(CAMERA)));
         let deployments = store.deployments(Some(CAMERA)).expect("deployments");
@@ -115,10 +120,8 @@ fn withdraw(host: &HostFolder, store: &mut Store, device: &mut Device, camera: &
             }
             _ => {}
         }
-        // Slowly: it must not be confirmed before the host has said so.
-        camera.next().expect("never ends").write_line(&mut line);
-        device.feed(line.as_bytes()).expect("it runs");
-        std::thread::sleep(Duration::from_millis(if is_back { 400 } else { 20 }));
+        device.output.try_iter().for_each(drop);
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -128,11 +131,13 @@ struct World {
     daemon: Daemon,
     store: Store,
     edge: PathBuf,
-    config: PathBuf,
-    journal: PathBuf,
-    device: Device,
-    camera: Camera,
-    line: String,
+    key: String,
+    /// The device's folder.
+    folder: PathBuf,
+    device: Option<Device>,
+    seed: u64,
+    /// Starts of the device: other people are before its camera each time.
+    lives: u64,
     /// Everything that was ever found in the journal of a killed device.
     seen: BTreeMap<RecordId, Vec<u8>>,
     revision: u64,
@@ -145,46 +150,53 @@ impl World {
         let programs = build_programs(&["alfred-edge", "alfred-host"]).expect("programs");
         let host = HostFolder::new(&programs.join("alfred-host"), folder).expect("a host");
         let key = host.make_key().expect("a key");
-        let device_folder = host.enrol(CAMERA).expect("enrolled");
+        let folder = host.enrol(CAMERA).expect("enrolled");
+        let mut world = Self {
+            daemon: host.serve("").expect("serves"),
+            store: Store::open(&host.database()).expect("opens"),
+            edge: programs.join("alfred-edge"),
+            device: None,
+            host,
+            key,
+            folder,
+            seed,
+            lives: 0,
+            seen: BTreeMap::new(),
+            revision: 0,
+            killed: [0; 2],
+        };
+        world.start_device(SPEED, (100, 300));
+        world
+    }
+
+    /// The device's next life.
+    fn start_device(&mut self, speed: f64, trial: (u64, u64)) {
+        self.lives += 1;
+        // Storage refuses a write now and then, sensors fail, frames come twice: what lies in the journal all the same must arrive.
+        let faults = "duplicate = 0.02\nsensor_fault = 0.1\nstorage_fault_every = 400\nwatchdog_ms = 5000\n";
+        let seed = self.seed + self.lives;
         let settings = DeviceSettings {
             name: CAMERA,
-            folder: &device_folder,
-            port: host.port,
+            folder: &self.folder,
+            port: self.host.port,
             weights: &weights(),
-            key: &key,
-            rate: 30.0,
-            trial: (100, 300),
+            key: &self.key,
+            board: BoardPlan { seed, event_share: 0.4, speed, frames: 1 << 40, faults },
+            trial,
             journal_bytes: JOURNAL_BYTES,
             sample_bytes_per_hour: 0,
         };
         let config = write_config(&settings).expect("a configuration");
-        let edge = programs.join("alfred-edge");
-        Self {
-            daemon: host.serve("").expect("serves"),
-            store: Store::open(&host.database()).expect("opens"),
-            device: Device::start(&edge, &config).expect("starts"),
-            camera: Camera::new(CAMERA, 0.4, seed).expect("a camera"),
-            journal: device_folder.join("journal.alfred"),
-            host,
-            edge,
-            config,
-            line: String::new(),
-            seen: BTreeMap::new(),
-            revision: 0,
-            killed: [0; 2],
-        }
+        self.device = Some(Device::start(&self.edge, &config).expect("starts"));
     }
 
-    fn feed(&mut self, frames: usize) {
-        for frame in self.camera.by_ref().take(frames) {
-            frame.write_line(&mut self.line);
-            self.device.feed(self.line.as_bytes()).expect("it runs");
-        }
+    fn device(&mut self) -> &mut Device {
+        self.device.as_mut().expect("it was started")
     }
 
     fn look_into_the_journal(&mut self) {
         let scratch = self.host.folder.join("journal.copy");
-        self.seen.extend(journalled(&self.journal, &scratch));
+        self.seen.extend(journalled(&self.folder.join("journal.alfred"), &scratch));
     }
 
     fn roll_out_next(&mut self) {
@@ -194,12 +206,11 @@ impl World {
 
     fn kill_device(&mut self) {
         self.killed[0] += 1;
-        self.device.kill();
+        self.device().kill();
         self.look_into_the_journal();
-        self.device = Device::start(&self.edge, &self.config).expect("starts again");
-        self.feed(80);
+        self.start_device(SPEED, (100, 300));
         // On the model file while nothing was confirmed, else on a confirmed slot, or on trial with one in reserve.
-        if let Some((stage, _)) = first_bundle(&self.device) {
+        if let Some((stage, _)) = first_bundle(self.device(), 30) {
             assert!(["confirmed", "trial", "shadow", "verified", "reverted", "refused"].contains(&stage.as_str()), "{stage}");
         }
     }
@@ -220,8 +231,8 @@ impl World {
                 return deployments.iter().filter(|one| one.stage == "confirmed").map(|one| one.revision).collect();
             }
             assert!(Instant::now() < end, "the newest bundle never ended its way: {deployments:?}");
-            self.feed(30);
-            self.device.output.try_iter().for_each(drop);
+            self.device().output.try_iter().for_each(drop);
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -256,24 +267,23 @@ fn twenty_kills_lose_and_double_nothing_and_leave_a_confirmed_slot() {
         }
         let until = Instant::now() + Duration::from_millis(random.below(900) as u64 + 100);
         while Instant::now() < until {
-            world.feed(1);
-            world.device.output.try_iter().for_each(drop);
+            world.device().output.try_iter().for_each(drop);
+            std::thread::sleep(Duration::from_millis(5));
         }
         if random.chance(0.5) { world.kill_device() } else { world.kill_host() }
     }
     assert!(world.killed.iter().all(|count| *count > 0), "both were killed: {:?}", world.killed);
     let confirmed = world.settle();
     assert!(!confirmed.is_empty(), "bundles were confirmed between the kills");
-    world.device.end(PATIENCE).expect("ends well");
+    world.device().end(PATIENCE).expect("ends well");
     world.look_into_the_journal();
     // The next life finds a confirmed slot, and brings the host what it does not have yet.
-    world.device = Device::start(&world.edge, &world.config).expect("starts");
-    world.feed(80);
-    let first = first_bundle(&world.device).expect("a bundle decides");
+    world.start_device(1.0, (100, NEVER));
+    let first = first_bundle(world.device(), u64::MAX).expect("a bundle decides");
     assert_eq!((first.0.as_str(), Some(&first.1)), ("confirmed", confirmed.iter().max()));
     world.check_records();
-    withdraw(&world.host, &mut world.store, &mut world.device, &mut world.camera, world.revision + 1);
-    world.device.end(PATIENCE).expect("ends well");
+    withdraw(&world.host, &mut world.store, world.device.as_ref().expect("it was started"), world.revision + 1);
+    world.device().end(PATIENCE).expect("ends well");
     announce(&format!(
         "{KILLS} kills ({} devices, {} hosts): {} journalled events, segments and reports found exactly once; revisions {confirmed:?} confirmed",
         world.killed[0],

@@ -12,12 +12,15 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-/// How much faster than real time frames are fed.
+/// How much faster than real time the boards run.
 pub(crate) const SPEED: f64 = 10.0;
-/// Frames between two looks into the database.
-const LOOK_FRAMES: usize = 60;
+/// Time between two looks into the database.
+const LOOK: Duration = Duration::from_millis(200);
+/// Frames by which the truth is ahead of what a device has decided: whatever it tells the host has been there.
+const TRUTH_AHEAD_FRAMES: u64 = 600;
 /// How long a device may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,13 +35,31 @@ pub(crate) struct CameraRun<'d> {
     /// Slices of active learning to wait for.
     pub(crate) slices: u64,
     /// Frames of the held-out stretch.
-    pub(crate) held_out: usize,
+    pub(crate) held_out: u64,
     /// When the loop must be over, whatever it has reached.
     pub(crate) until: Instant,
     pub(crate) truth: Arc<Truth>,
     /// Set when no more verdicts are wanted.
     pub(crate) is_done: Arc<AtomicBool>,
     pub(crate) bar: ProgressBar,
+}
+
+/// What is before the camera, made once more from its seed.
+struct Scene {
+    camera: Camera,
+    frames: Vec<KeptFrame>,
+}
+
+impl Scene {
+    /// Goes on until there are `count` frames.
+    fn go_on(&mut self, count: u64, mut see: impl FnMut(&KeptFrame)) -> Result<(), String> {
+        while (self.frames.len() as u64) < count {
+            let frame = self.camera.next().ok_or("the scene has ended")?;
+            see(&frame);
+            self.frames.push(frame);
+        }
+        Ok(())
+    }
 }
 
 /// What came of one camera.
@@ -58,6 +79,8 @@ pub(crate) struct CameraRecord {
     pub(crate) evaluations: Vec<Evaluation>,
     /// First frame of the held-out stretch.
     pub(crate) held_out_from: u64,
+    /// The board as the device named it at its start.
+    pub(crate) board: Value,
     /// The device's last figures.
     pub(crate) stats: Value,
     /// Longest time between two decided frames around a swap, and over the whole run, as they were read here.
@@ -67,53 +90,56 @@ pub(crate) struct CameraRecord {
 
 impl CameraRun<'_> {
     pub(crate) fn run(self) -> Result<CameraRecord, String> {
-        let mut camera = Camera::new(self.name, self.anomalous_share, self.seed)?;
+        let mut scene = Scene { camera: Camera::new(self.name, self.anomalous_share, self.seed)?, frames: Vec::new() };
         let mut device = Device::start(self.edge, &self.config)?;
         let store = Store::open(&self.database).map_err(|error| error.to_string())?;
-        let (mut frames, mut told, mut closed_at, mut warm_up) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let (mut left, mut held_out_from, mut line) = (None, 0, String::new());
-        let (step, begun) = (Duration::from_secs_f64(1.0 / (camera.rate * SPEED)), Instant::now());
+        let (mut told, mut closed_at, mut warm_up) = (Vec::new(), Vec::new(), None);
+        let (mut held_out_from, mut decided, mut looked) = (None, 0, Instant::now());
         self.bar.set_length(self.slices + 1);
-        while left != Some(0) {
-            let Some(frame) = camera.next() else { break };
-            frame.write_line(&mut line);
-            self.truth.add(self.name, &frame);
-            device.feed(line.as_bytes())?;
-            frames.push(frame);
-            told.extend(device.output.try_iter());
-            if let Some(left) = &mut left {
-                *left -= 1;
-            } else if frames.len().is_multiple_of(LOOK_FRAMES) {
-                let state = store.cycle_state(self.name).map_err(|error| error.to_string())?;
-                while (closed_at.len() as u64) < state.slice {
-                    closed_at.push(frames.len() as u64);
-                }
-                self.show(&state, frames.len(), &told);
-                if state.phase == Phase::ActiveLearning {
-                    warm_up.get_or_insert(state.slice);
-                }
-                let has_learned = warm_up.is_some_and(|warm_up| state.slice >= warm_up + self.slices);
-                if has_learned || Instant::now() > self.until {
-                    self.is_done.store(true, Relaxed);
-                    if self.is_settled(&store)? || Instant::now() > self.until + PATIENCE / 3 {
-                        left = Some(self.held_out);
-                        held_out_from = frames.len() as u64;
-                        self.bar.set_message("held-out frames");
-                    }
+        while held_out_from.is_none_or(|from| decided < from + self.held_out) {
+            let line = match device.output.recv_timeout(LOOK) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Err("alfred-edge ended by itself: its errors are above".into()),
+            };
+            if let Some(frame) = line.1.get("frame") {
+                decided = count(&frame["frame"]) + 1;
+                scene.go_on(decided + TRUTH_AHEAD_FRAMES, |frame| self.truth.add(self.name, frame))?;
+            }
+            told.push(line);
+            if held_out_from.is_some() || looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
+            let state = store.cycle_state(self.name).map_err(|error| error.to_string())?;
+            while (closed_at.len() as u64) < state.slice {
+                closed_at.push(decided);
+            }
+            self.show(&state, decided, &told);
+            if state.phase == Phase::ActiveLearning {
+                warm_up.get_or_insert(state.slice);
+            }
+            let has_learned = warm_up.is_some_and(|warm_up| state.slice >= warm_up + self.slices);
+            if has_learned || Instant::now() > self.until {
+                self.is_done.store(true, Relaxed);
+                if self.is_settled(&store)? || Instant::now() > self.until + PATIENCE / 3 {
+                    held_out_from = Some(decided);
+                    self.bar.set_message("held-out frames");
                 }
             }
-            // A frame that is late stays late: the next ones come on time again.
-            let due = step * u32::try_from(frames.len()).unwrap_or(u32::MAX);
-            std::thread::sleep(due.saturating_sub(begun.elapsed()));
         }
         told.extend(device.end(PATIENCE)?);
+        let decided = told.iter().filter_map(|(_, line)| line.get("frame")).map(|frame| count(&frame["frame"]) + 1).max().unwrap_or(0);
+        scene.go_on(decided, |_| ())?;
+        scene.frames.truncate(usize::try_from(decided).unwrap_or(usize::MAX));
         let evaluations = store.evaluations(Some(self.name), 1000).map_err(|error| error.to_string())?;
         self.bar.finish_with_message("done");
         let warm_up_rounds = warm_up.unwrap_or(evaluations.len() as u64);
-        record(self.name, frames, &told, Closed { at: closed_at, warm_up_rounds }, evaluations, held_out_from)
+        let closed = Closed { at: closed_at, warm_up_rounds };
+        record(self.name, scene.frames, &told, closed, evaluations, held_out_from.unwrap_or(decided))
     }
 
-    fn show(&self, state: &CycleState, frames: usize, told: &[Told]) {
+    fn show(&self, state: &CycleState, frames: u64, told: &[Told]) {
         let phase = if state.phase == Phase::WarmUp { "warm-up phase" } else { "active learning" };
         let revision = told.iter().rev().find_map(|(_, line)| line.get("bundle")).map_or(0, |bundle| count(&bundle["revision"]));
         self.bar.set_position(state.slice.min(self.slices + 1));
@@ -167,6 +193,7 @@ fn record(
     evaluations.reverse();
     let stats = of("stats").next_back().map(|(_, stats)| stats.clone()).ok_or("alfred-edge wrote no health figures")?;
     let segments = count(&stats["counters"]["segments"]);
+    let board = of("start").next().map(|(_, start)| start["board"].clone()).unwrap_or_default();
     Ok(CameraRecord {
         name: name.to_owned(),
         frames,
@@ -177,6 +204,7 @@ fn record(
         warm_up_rounds: closed.warm_up_rounds,
         evaluations,
         held_out_from,
+        board,
         stats,
         gap_at_swap,
         segments,

@@ -1,5 +1,5 @@
-//! `cargo demo`: the closed loop. Three made-up cameras before three real `alfred-edge` processes, a real `alfred-host`, mutual TLS between
-//! them, and a reviewer who speaks the HTTP API and knows the truth.
+//! `cargo demo`: the closed loop. Three real `alfred-edge` processes on simulated boards, each with a made-up camera, a real `alfred-host`,
+//! mutual TLS between them, and a reviewer who speaks the HTTP API and knows the truth.
 //!
 //! Per camera: warm-up phase, then at least three slices of active learning, each with fine-tuning, a threshold from the validation set, and,
 //! if the candidate may go out, a signed bundle that the device takes while frames flow. At the end the device's own decisions on frames
@@ -12,7 +12,7 @@ mod report;
 
 use alfred_store::Store;
 use alfred_testkit::closed_loop::daemon::{Daemon, HostFolder, build_programs};
-use alfred_testkit::closed_loop::device::{Device, DeviceSettings, write_config};
+use alfred_testkit::closed_loop::device::{BoardPlan, Device, DeviceSettings, RATE, write_config};
 use alfred_testkit::closed_loop::session::Session;
 use annotator::{Annotator, Truth};
 use camera_run::{CameraRecord, CameraRun, SPEED};
@@ -39,10 +39,29 @@ const LEARNING_MAX: Duration = Duration::from_secs(140);
 /// How long the last records may take to the host.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// What goes wrong on the boards unless `--faults` asks for more: it costs no frame and no segment. Frames that come twice, sensors that do not
+/// answer, a camera whose clock is set back by a minute, and half a minute of heat in the warm-up phase, on the first rung of the ladder.
+const MILD_FAULTS: &str = "duplicate = 0.01\nsensor_fault = 0.05\nclock_step_frame = 3000\nclock_step_ms = -60000\nwatchdog_ms = 20000\n\
+                           temperature = [[0, 45000], [10, 45000], [20, 82000], [50, 82000], [60, 45000]]\n";
+/// What `--faults` adds: frames that are lost or come too late, stalls of the camera, storage that refuses a write now and then, and all rungs
+/// of the ladder. Each of them is counted where it costs something.
+const HARD_FAULTS: &str = "duplicate = 0.01\nsensor_fault = 0.05\nclock_step_frame = 3000\nclock_step_ms = -60000\nwatchdog_ms = 20000\n\
+                           drop = 0.002\nreorder = 0.002\nstall_every_frames = 2000\nstall_ms = 1500\nstorage_fault_every = 500\n\
+                           temperature = [[0, 45000], [100, 45000], [130, 93000], [160, 93000], [190, 45000]]\n";
+/// More frames than a demo lasts.
+const FRAMES_MAX: u64 = 1 << 40;
+
 struct Arguments {
     seconds: f64,
     seed: u64,
     keep: bool,
+    has_hard_faults: bool,
+}
+
+impl Arguments {
+    const fn faults(&self) -> &'static str {
+        if self.has_hard_faults { HARD_FAULTS } else { MILD_FAULTS }
+    }
 }
 
 fn main() -> ExitCode {
@@ -56,12 +75,16 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    const USAGE: &str = "cargo demo [--seed N] [--seconds S] [--keep]";
-    let mut parsed = Arguments { seconds: 15.0, seed: 1, keep: false };
+    const USAGE: &str = "cargo demo [--seed N] [--seconds S] [--faults] [--keep]";
+    let mut parsed = Arguments { seconds: 15.0, seed: 1, keep: false, has_hard_faults: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--keep" {
             parsed.keep = true;
+            continue;
+        }
+        if word == "--faults" {
+            parsed.has_hard_faults = true;
             continue;
         }
         let value = words.next().ok_or_else(|| format!("{word} needs a value: {USAGE}"))?;
@@ -86,38 +109,43 @@ fn weights() -> PathBuf {
 struct Site {
     host: HostFolder,
     daemon: Daemon,
-    configs: Vec<PathBuf>,
+    key: String,
+    /// Folder of each device.
+    devices: Vec<PathBuf>,
     tokens: [String; 2],
+}
+
+impl Site {
+    /// Writes the configuration of the device at `place` of [`CAMERAS`], on this board.
+    fn configure(&self, place: usize, board: BoardPlan<'_>) -> Result<PathBuf, String> {
+        write_config(&DeviceSettings {
+            name: CAMERAS[place].0,
+            folder: &self.devices[place],
+            port: self.host.port,
+            weights: &weights(),
+            key: &self.key,
+            board,
+            trial: (400, 1000),
+            journal_bytes: 64 << 20,
+            sample_bytes_per_hour: 40 << 20,
+        })
+    }
 }
 
 fn set_up(programs: &Path, folder: &Path, seed: u64) -> Result<Site, String> {
     let host = HostFolder::new(&programs.join("alfred-host"), folder)?;
     let key = host.make_key()?;
-    let mut configs = Vec::new();
-    for (name, _, _) in CAMERAS {
-        let device = host.enrol(name)?;
-        configs.push(write_config(&DeviceSettings {
-            name,
-            folder: &device,
-            port: host.port,
-            weights: &weights(),
-            key: &key,
-            rate: 30.0,
-            trial: (400, 1000),
-            journal_bytes: 64 << 20,
-            sample_bytes_per_hour: 400 << 20,
-        })?);
-    }
+    let devices = CAMERAS.iter().map(|(name, _, _)| host.enrol(name)).collect::<Result<_, _>>()?;
     let tokens = [host.add_user("annotator", "reviewer")?, host.add_user("you", "operator")?];
     let mut cycle = format!(
-        "[cycle]\nsource_weights = {:?}\nkey = \"bundle.key\"\nlabels_min = {LABELS_PER_SLICE}\nperiod_hours = 0.0\nlook_ms = 200\nseed = {seed}\n",
+        "[cycle]\nsource_weights = {:?}\nkey = \"bundle.key\"\nlabels_min = {LABELS_PER_SLICE}\nperiod_hours = 0.0\nlook_ms = 200\nniceness = 0\nseed = {seed}\n",
         weights().display().to_string()
     );
     for (name, methodology, _) in CAMERAS {
         cycle += &format!("[cycle.cameras.{name}]\nmethodology = {methodology:?}\n");
     }
     let daemon = host.serve(&cycle)?;
-    Ok(Site { host, daemon, configs, tokens })
+    Ok(Site { host, daemon, key, devices, tokens })
 }
 
 fn run(arguments: &Arguments) -> Result<(), String> {
@@ -125,6 +153,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let started = Instant::now();
     let folder = std::env::temp_dir().join(format!("alfred-demo-{}", std::process::id()));
     eprintln!("seed {} (repeat with: cargo demo --seed {0} --seconds {1})", arguments.seed, arguments.seconds);
+    eprintln!(
+        "boards: sim, seed {}, {SPEED} times real time; faults: {}",
+        arguments.seed,
+        arguments.faults().trim_end().replace('\n', ", ")
+    );
     let site = set_up(&programs, &folder, arguments.seed)?;
     let labels = Arc::new(AtomicU64::new(0));
     let records = learn(&site, &programs, arguments, &labels, started)?;
@@ -175,6 +208,9 @@ fn learn(
     let cameras = CAMERAS.iter().zip(&done).map(|((name, _, strategy), done)| ((*name).to_owned(), *strategy, Arc::clone(done)));
     let annotator = Annotator { session, truth: Arc::clone(&truth), cameras: cameras.collect(), labels: Arc::clone(labels) };
     let (stop, edge) = (AtomicBool::new(false), programs.join("alfred-edge"));
+    let board =
+        BoardPlan { seed: arguments.seed, event_share: ANOMALOUS_SHARE, speed: SPEED, frames: FRAMES_MAX, faults: arguments.faults() };
+    let configs = (0..CAMERAS.len()).map(|place| site.configure(place, board)).collect::<Result<Vec<_>, _>>()?;
     std::thread::scope(|scope| {
         let annotator = scope.spawn(|| annotator.run(&stop));
         let runs: Vec<_> = CAMERAS
@@ -184,12 +220,12 @@ fn learn(
                 let run = CameraRun {
                     name,
                     edge: &edge,
-                    config: site.configs[place].clone(),
+                    config: configs[place].clone(),
                     database: site.host.database(),
                     seed: arguments.seed,
                     anomalous_share: ANOMALOUS_SHARE,
                     slices: SLICES,
-                    held_out: (arguments.seconds * 30.0 * SPEED) as usize,
+                    held_out: (arguments.seconds * RATE * SPEED) as u64,
                     until: started + LEARNING_MAX,
                     truth: Arc::clone(&truth),
                     is_done: Arc::clone(&done[place]),
@@ -210,8 +246,10 @@ fn learn(
 fn drain(site: &Site, programs: &Path) -> Result<(), String> {
     let store = Store::open(&site.host.database()).map_err(|error| error.to_string())?;
     let mut devices = Vec::new();
-    for config in &site.configs {
-        devices.push(Device::start(&programs.join("alfred-edge"), config)?);
+    for place in 0..CAMERAS.len() {
+        // Nobody is before the camera any more, and time goes as on the wall.
+        let board = BoardPlan { seed: 0, event_share: 0.0, speed: 1.0, frames: 0, faults: "" };
+        devices.push(Device::start(&programs.join("alfred-edge"), &site.configure(place, board)?)?);
     }
     let begun = Instant::now();
     let boots = store.devices().map_err(|error| error.to_string())?;
@@ -259,6 +297,7 @@ fn totals(
     Ok(json!({
         "cameras": records.len(),
         "seed": seed,
+        "board": records.first().map(|record| &record.board["name"]),
         "slices": slices,
         "ebi_source": by_camera(|one| one.source.ebi()),
         "ebi_adapted": by_camera(|one| one.adapted.ebi()),

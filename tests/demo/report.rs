@@ -6,6 +6,7 @@ use alfred_bundle::format::{Bundle, SIGNATURE_BYTES, read};
 use alfred_store::Store;
 use alfred_store::evaluation::Outcome;
 use alfred_trainer_host::metric::confusion::Confusion;
+use serde_json::Value;
 use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -93,6 +94,23 @@ pub(crate) fn judge(record: &CameraRecord, store: &Store, weights: &Path) -> Res
     Ok((rows, held_out))
 }
 
+/// What a board did to its camera's frames, in the device's own counts; what is 0 is left out.
+pub(crate) fn board_figures(record: &CameraRecord) -> Vec<(&'static str, u64)> {
+    let counts = [
+        ("frames twice", "/counters/frames_duplicate"),
+        ("frames missing", "/counters/frames_missing"),
+        ("frames too late", "/counters/frames_out_of_order"),
+        ("clock steps", "/counters/clock_steps"),
+        ("sensor faults", "/board/sensor_faults"),
+        ("changes of the thermal ladder", "/board/degrade_changes"),
+        ("kicks of the watchdog", "/board/watchdog_kicks"),
+        ("kicks withheld", "/board/watchdog_withheld"),
+        ("decisions later than a frame step of the board", "/deadline_misses"),
+    ];
+    let counts = counts.map(|(what, path)| (what, record.stats.pointer(path).and_then(Value::as_u64).unwrap_or(0)));
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
 /// A share in percent; `-` where it has no value.
 fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".into(), |share| format!("{:.1}", 100.0 * share))
@@ -150,6 +168,12 @@ pub(crate) fn print_table(rows: &[Row], held_out: &[HeldOut], records: &[CameraR
             record.gap_at_swap.as_secs_f64() * 1e3,
             record.stats["frame_to_decision"]["max_us"].as_f64().unwrap_or(f64::NAN) / 1e3,
         );
+    }
+    println!("\nboards:");
+    for record in records {
+        let told: Vec<String> = board_figures(record).iter().map(|(what, count)| format!("{count} {what}")).collect();
+        let text = |key: &str| record.board[key].as_str().unwrap_or("unknown");
+        println!("{:7}{} {}: {}", record.name, text("name"), text("serial"), told.join(", "));
     }
     println!(
         "\nRates are per person and frame, in percent, on frames after each slice that nothing has learned from; EBI is the harmonic mean of 1-FPR and \

@@ -4,6 +4,9 @@
 //! Skeletons, tracks and what is anomalous come from the seeded generator; the scores are those of the weights on the device's data path. Only the
 //! history of earlier candidates on the camera page is invented: figures to draw, of which nothing is claimed.
 
+use alfred_bundle::format::{self, BUNDLE_BYTES_MAX, Bundle, QUANTILES, SIGNATURE_BYTES};
+use alfred_bundle::signature::{KEY_BYTES, SecretKey};
+use alfred_bundle::verify::build;
 use alfred_core::segment::SegmentPose;
 use alfred_core::units::MonotonicNs;
 use alfred_server::expert::{Expert, FrameScore};
@@ -43,8 +46,8 @@ const SEED: u64 = 20_261_128;
 const EVENTS: [usize; 4] = [174, 172, 172, 8];
 /// Events of the first camera that somebody has judged already.
 const JUDGED: usize = 60;
-/// Samples of each camera.
-const SAMPLES: usize = 24;
+/// Samples of each camera; of the first one enough to compare them with its bundle's.
+const SAMPLES: [usize; 4] = [120, 24, 24, 24];
 /// Frames of each camera's scene, from which events are cut.
 const SCENE_FRAMES: usize = 2400;
 /// Frames before and after an event.
@@ -107,10 +110,10 @@ fn fill(folder: &Path, expert: &HostExpert, bundle: &[u8]) -> Outcome<Value> {
             let late = i64::try_from((event + JUDGED - earlier) * 3 + number)?;
             truths.push(feed.event(&ground, event, start + EVENT_PERIOD_MS * late)?);
         }
-        for _ in 0..SAMPLES {
+        for _ in 0..SAMPLES[number] {
             feed.sample(&ground, now - 3_600_000)?;
         }
-        bundles(&mut store, camera, device, bundle, now)?;
+        bundles(&mut store, camera, device, &with_quantiles(bundle, &ground)?, now)?;
         store.heartbeat(device, &health(number as u64), now - 4_000 - 80_000 * i64::from(number == 2))?;
         if number == 0 {
             history(&mut store, camera, &truths[..JUDGED], now)?;
@@ -306,6 +309,20 @@ fn poses_of(frames: &[SceneFrame], rate: f64, person: Option<u32>) -> Vec<Segmen
         }
     }
     poses
+}
+
+/// The same bundle with the quantiles of a scene's normal stretches, signed anew: no device is offered it.
+fn with_quantiles(bytes: &[u8], ground: &Ground) -> Outcome<Vec<u8>> {
+    let signed = bytes.len().checked_sub(SIGNATURE_BYTES).and_then(|end| bytes.get(..end)).ok_or("no bundle")?;
+    let bundle = format::read(signed).map_err(|code| code.to_string())?;
+    let mut scores: Vec<f32> = ground.normal.iter().map(|run| run.mean as f32).collect();
+    scores.sort_by(f32::total_cmp);
+    let quantiles = QUANTILES.map(|level| scores[(level * (scores.len() - 1) as f32) as usize]);
+    let mut buffer = [0; BUNDLE_BYTES_MAX];
+    let key = SecretKey::from_bytes(&[7; KEY_BYTES]);
+    let bundle = Bundle { quantiles: Some(quantiles), ..bundle };
+    let length = build(&bundle, &key, &mut buffer).map_err(|code| code.to_string())?;
+    Ok(buffer[..length].to_vec())
 }
 
 /// Three bundles: one that was refused, one in force, one on its way.

@@ -4,12 +4,11 @@
 //! link's own threads allocate (TLS does, for each message): with a `[link]` section the health figure `allocations` counts them.
 
 use crate::error::Error;
-use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RECORD_PATIENCE, LINK_RETRY_FIRST, LINK_RETRY_LONGEST, THERMAL_ZONES_MAX};
+use crate::limits::{LINK_BUNDLE_BYTES_MAX, LINK_RECORD_PATIENCE, LINK_RETRY_FIRST, LINK_RETRY_LONGEST};
+use crate::live::health::BoardHealth;
 use crate::live::output::{Item, SegmentBuffer, StatsBuffer};
 use crate::live::update::Withdrawal;
-use alfred_board::file_storage::FileStorage;
-use alfred_board::generic_linux::ProcessMemory;
-use alfred_board::hal::{Clock, Memory};
+use alfred_board::hal::{Board, Clock, Memory};
 use alfred_journal::journal::{Journal, Settings};
 use alfred_link::client::{self, ClientSettings, DeviceSide};
 use alfred_link::config::LinkConfig;
@@ -199,7 +198,8 @@ struct Side<D> {
     revisions: Arc<Revisions>,
     health: Arc<Mutex<Heartbeat>>,
     clock: Arc<dyn Clock>,
-    memory: ProcessMemory,
+    memory: Box<dyn Memory + Send>,
+    board_health: Arc<BoardHealth>,
     started_ns: u64,
     sample_bytes_per_hour: Option<Arc<AtomicU32>>,
 }
@@ -214,7 +214,7 @@ impl<D: Desk> DeviceSide for Side<D> {
             uptime_s: now_ns.saturating_sub(self.started_ns) / 1_000_000_000,
             resident_bytes: self.memory.resident_bytes(),
             bundle_revision: self.revisions.running.load(Relaxed),
-            temperature_millicelsius: hottest_millicelsius(),
+            temperature_millicelsius: self.board_health.temperature().map(|temperature| temperature.0),
             ..last
         }
     }
@@ -239,16 +239,14 @@ impl<D: Desk> DeviceSide for Side<D> {
     }
 }
 
-/// The hottest thermal zone of the machine; `None` where there is none that can be read.
-fn hottest_millicelsius() -> Option<i32> {
-    let zones = fs::read_dir("/sys/class/thermal").ok()?.flatten().take(THERMAL_ZONES_MAX);
-    zones.filter_map(|zone| fs::read_to_string(zone.path().join("temp")).ok()?.trim().parse().ok()).max()
-}
-
 /// What a device's link is started with.
 pub struct LinkSettings<'a> {
     /// The `[link]` section, its paths resolved.
     pub config: &'a LinkConfig,
+    /// The board: its clock, memory and storage.
+    pub board: &'a dyn Board,
+    /// What is known of its sensors.
+    pub board_health: Arc<BoardHealth>,
     /// The camera's name.
     pub camera: &'a str,
     /// Fingerprint of the data path that bundles must have been made for.
@@ -267,13 +265,13 @@ pub struct LinkSettings<'a> {
 ///
 /// # Errors
 /// A name, file or region that cannot be used.
-pub fn start(settings: &LinkSettings<'_>, clock: Arc<dyn Clock>, desk: impl Desk + 'static) -> Result<(LinkHandle, LinkFeed), Error> {
-    let config = settings.config;
+pub fn start(settings: &LinkSettings<'_>, desk: impl Desk + 'static) -> Result<(LinkHandle, LinkFeed), Error> {
+    let (config, clock) = (settings.config, settings.board.clock());
     let camera = Name::new(settings.camera).map_err(|error| Error::input("camera", error))?;
     let section = |error: LinkFault| Error::input("[link]", error);
     // Events and tracks are numbered anew with each start: together with this number they have a name in the world.
     let boot = RandomState::new().build_hasher().finish();
-    let storage = FileStorage::open(&config.journal, config.journal_bytes).map_err(|error| Error::file(&config.journal, error))?;
+    let storage = settings.board.storage(&config.journal, config.journal_bytes).map_err(|error| Error::file(&config.journal, error))?;
     let (journal, report) =
         Journal::open(storage, Settings::new(config.device, boot)).map_err(|error| Error::file(&config.journal, error))?;
     if report.damaged > 0 {
@@ -290,7 +288,8 @@ pub fn start(settings: &LinkSettings<'_>, clock: Arc<dyn Clock>, desk: impl Desk
         revisions: Arc::clone(&revisions),
         health: Arc::clone(&health),
         clock: Arc::clone(&clock),
-        memory: ProcessMemory::open(),
+        memory: settings.board.memory(),
+        board_health: Arc::clone(&settings.board_health),
         started_ns,
         sample_bytes_per_hour: settings.sample_bytes_per_hour.clone(),
     };

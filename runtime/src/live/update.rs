@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::limits::BUNDLE_FILES_PER_LOOK_MAX;
 use crate::live::output::Item;
 use crate::live::slot_scorer::{Answer, Command, Decider, FrameThread};
-use alfred_board::file_storage::FileStorage;
+use alfred_board::hal::{Board, Storage};
 use alfred_bundle::format::{BUNDLE_BYTES_MAX, Bundle};
 use alfred_bundle::slots::{Role, SLOTS_BYTES, SlotSettings, SlotState, Slots, SlotsError};
 use alfred_bundle::trial::{Tally, TrialRules, Verdict};
@@ -61,7 +61,7 @@ impl Withdrawal {
 pub struct Updates {
     withdrawal: Withdrawal,
     settings: UpdateSettings,
-    slots: Slots<FileStorage>,
+    slots: Slots<Box<dyn Storage + Send>>,
     /// Frame from which on the present stage holds.
     from_frame: u64,
     /// What the bundle that has just ended did.
@@ -83,13 +83,13 @@ pub struct Start {
 struct Ended;
 
 impl Updates {
-    /// Opens the slots; `factory` is the model file's model, which decides where no bundle is confirmed.
+    /// Opens the slots in the board's storage; `factory` is the model file's model, which decides where no bundle is confirmed.
     ///
     /// # Errors
     /// One line that names the file and the mend.
-    pub fn open(settings: UpdateSettings, slots: SlotSettings, factory: Decider) -> Result<(Self, Start), Error> {
+    pub fn open(settings: UpdateSettings, slots: SlotSettings, factory: Decider, board: &dyn Board) -> Result<(Self, Start), Error> {
         let place = |what: String| Error::file(&settings.slots, what);
-        let storage = FileStorage::open(&settings.slots, SLOTS_BYTES).map_err(|error| place(error.to_string()))?;
+        let storage = board.storage(&settings.slots, SLOTS_BYTES).map_err(|error| place(error.to_string()))?;
         let slots = Slots::open(storage, slots).map_err(|error| place(error.to_string()))?;
         let of =
             |role| slots.bundle(role).map(|bundle| decider(&bundle, settings.lane)).transpose().map_err(|code| place(code.to_string()));

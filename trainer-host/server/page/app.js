@@ -41,27 +41,16 @@ function decode(text) {
   }
 }
 
-function theme() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-}
-
-function tellTheme() {
-  document.dispatchEvent(new Event("alfred-theme"));
-}
-
 function toggleTheme() {
-  const next = theme() === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
+  const { dataset } = document.documentElement;
+  dataset.themeChosen = dataset.theme === "dark" ? "light" : "dark";
   try {
-    localStorage.setItem("alfred.theme", next);
+    localStorage.setItem("alfred.theme", dataset.themeChosen);
   } catch {
     // The choice lasts until the page closes.
   }
-  tellTheme();
+  document.dispatchEvent(new Event("alfred-theme-chosen"));
 }
-
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", tellTheme);
 
 async function logOut() {
   try {

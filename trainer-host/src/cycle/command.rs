@@ -6,6 +6,9 @@ use crate::cycle::settings::CycleSettings;
 use crate::error::HostError;
 use alfred_server::config::ServerConfig;
 use alfred_store::Store;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +28,9 @@ pub struct CycleArguments {
     /// Close the slice now, and why; left out: only serve what people asked for.
     #[arg(long, value_name = "WHY")]
     pub close: Option<String>,
+    /// Process of the daemon that started this one: it ends with it.
+    #[arg(long, hide = true)]
+    pub daemon: Option<i32>,
 }
 
 /// The daemon's settings file.
@@ -63,6 +69,9 @@ impl HostSettings {
 /// # Errors
 /// [`HostError`] when there is no `[cycle]`, or the database, the weights or the training fail.
 pub fn run(arguments: &CycleArguments) -> Result<(), HostError> {
+    if let Some(daemon) = arguments.daemon {
+        end_with(daemon)?;
+    }
     let settings = HostSettings::read(&arguments.config)?;
     let cycle = settings.cycle.ok_or_else(|| HostError::data(&arguments.config, "no [cycle]", "name source_weights and key there"))?;
     let tools = Tools::read(cycle)?;
@@ -78,6 +87,13 @@ pub fn run(arguments: &CycleArguments) -> Result<(), HostError> {
         println!("{}: {:?}: {}", arguments.camera, round.evaluation.outcome, round.evaluation.reason);
     }
     Ok(())
+}
+
+/// Ends this process as soon as its parent has ended, however that ended: its work is done anew after the daemon's next start.
+fn end_with(daemon: i32) -> Result<(), HostError> {
+    set_pdeathsig(Signal::SIGKILL).map_err(|error| HostError::argument("--daemon", error))?;
+    // It may have ended before that was asked for.
+    if getppid().as_raw() == daemon { Ok(()) } else { Err(HostError::argument(format!("--daemon {daemon}"), "it has ended")) }
 }
 
 /// Now, milliseconds since 1970.

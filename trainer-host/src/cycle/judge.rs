@@ -1,5 +1,6 @@
 //! The validation set under a pair: labelled scores, the pair's threshold, and what the gate compares.
 
+use crate::cycle::cross_fit::{CrossFit, cross_fit, deal};
 use crate::cycle::footage::{DataPath, Stretch};
 use crate::cycle::pair::Pair;
 use crate::error::HostError;
@@ -40,7 +41,8 @@ pub struct Judged {
     pub scores: Vec<ValidationScore>,
     /// Quantiles of normal windows' scores, for the bundle.
     pub quantiles: Option<[f32; QUANTILES.len()]>,
-    members: usize,
+    /// Fold of each member.
+    folds: Vec<usize>,
 }
 
 /// Equal error rate with its interval.
@@ -77,7 +79,9 @@ pub fn judge(members: &[Member], pair: &Pair, path: &mut DataPath) -> Result<Jud
         let truth = Truth::of(class == 1);
         samples.extend(drawn(frames, per_class).map(|(score, group)| LabelledScore { score, truth, group }));
     }
-    Ok(Judged { samples, scores, quantiles: quantiles(normal_windows), members: members.len() })
+    let person = |stretch: &Stretch| u64::from(stretch.start) << 32 | u64::from(stretch.person);
+    let folds = deal(&members.iter().map(|member| (person(&member.stretch), member.is_anomalous)).collect::<Vec<_>>());
+    Ok(Judged { samples, scores, quantiles: quantiles(normal_windows), folds })
 }
 
 /// `count` of the frames, each as often as its weight asks for, without chance: where the running weight passes the next step.
@@ -119,10 +123,16 @@ impl Judged {
         Some(Eer { rate: rate.value, interval: rate.interval })
     }
 
-    /// Decisions at a threshold, member by member: what the gate compares.
+    /// Decisions member by member at EER thresholds that they had no part in choosing; `None` when the set is too small for that.
+    #[must_use]
+    pub fn cross_fitted(&self, seed: u64) -> Option<CrossFit> {
+        cross_fit(&self.samples, &self.folds, Policy::Eer, &plan(seed))
+    }
+
+    /// Decisions at a threshold that was chosen elsewhere, member by member: what the gate compares.
     #[must_use]
     pub fn decisions(&self, threshold: f64) -> Vec<Confusion> {
-        let mut groups = vec![Confusion::default(); self.members];
+        let mut groups = vec![Confusion::default(); self.folds.len()];
         for sample in &self.samples {
             if let Some(group) = groups.get_mut(sample.group as usize) {
                 group.add(sample.truth.is_anomalous(), sample.score >= threshold);

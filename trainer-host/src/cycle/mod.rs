@@ -12,6 +12,8 @@ pub mod footage;
 
 pub mod pair;
 
+pub mod cross_fit;
+
 pub mod judge;
 
 pub mod material;

@@ -1,6 +1,7 @@
 //! One round of a camera: a slice is closed, a candidate made, judged, and shipped or refused.
 
 use crate::cycle::adapt::{WINDOWS_MIN, fine_tuned, flagged_by_source, head_for, training_windows};
+use crate::cycle::cross_fit::CrossFit;
 use crate::cycle::footage::DataPath;
 use crate::cycle::judge::{Eer, Judged, judge, plan};
 use crate::cycle::material::{Slice, Starts, Strata, Validation, bounded, joining, stretches};
@@ -8,6 +9,8 @@ use crate::cycle::pair::Pair;
 use crate::cycle::settings::CycleSettings;
 use crate::cycle::ship::{Papers, WHO, build_bundle, roll_out};
 use crate::error::HostError;
+use crate::metric::bootstrap::{Estimate, Interval};
+use crate::metric::confusion::Confusion;
 use crate::phase::gate::{LOSS_MAX, compare};
 use crate::phase::methodology::{Methodology, ThresholdFrom, TrainingRule};
 use crate::threshold::choice::{Choice, Refusal};
@@ -142,14 +145,28 @@ struct Candidate {
     pair: Pair,
     judged: Judged,
     choice: Result<Choice, Refusal>,
+    /// What its threshold does to events that did not choose it.
+    fit: Option<CrossFit>,
     what: &'static str,
+}
+
+impl Candidate {
+    /// Its decisions, member by member, as honestly as the set allows: at a threshold of its own cross-fitted, at another one as they are.
+    fn decisions(&self, has_own_threshold: bool) -> Result<Vec<Confusion>, String> {
+        if !has_own_threshold {
+            return Ok(self.judged.decisions(f64::from(self.pair.threshold)));
+        }
+        let fit = self.fit.as_ref().ok_or("too few events, or too few people, to judge a threshold by events that did not choose it")?;
+        Ok(fit.decisions.clone())
+    }
 }
 
 fn candidate(pair: Pair, what: &'static str, validation: &Validation, tools: &Tools, path: &mut DataPath) -> Result<Candidate, HostError> {
     let judged = judge(&validation.members(), &pair, path)?;
     let choice = judged.threshold(tools.settings.events_per_class_min, tools.settings.seed);
     let threshold = choice.as_ref().map_or(pair.threshold, |choice| choice.threshold as f32);
-    Ok(Candidate { pair: Pair { threshold, ..pair }, judged, choice, what })
+    let fit = choice.is_ok().then(|| judged.cross_fitted(tools.settings.seed)).flatten();
+    Ok(Candidate { pair: Pair { threshold, ..pair }, judged, choice, fit, what })
 }
 
 /// Closes the slice of a camera: everything that came since the last one.
@@ -250,13 +267,15 @@ fn decide(
             Err(why) => notes += &format!("; no verdict head: {why}"),
         }
     }
-    if recipe.threshold == ThresholdFrom::Source {
+    let has_own_threshold = recipe.threshold == ThresholdFrom::Target;
+    if !has_own_threshold {
         best.pair.threshold = tools.source.threshold;
+        best.fit = None;
     }
-    let verdict = match &best.choice {
-        Err(refusal) => Err(refusal.to_string()),
-        Ok(_) => {
-            let new = best.judged.decisions(f64::from(best.pair.threshold));
+    let decisions = best.choice.as_ref().map_err(ToString::to_string).and_then(|_| best.decisions(has_own_threshold));
+    let verdict = match decisions {
+        Err(why) => Err(why),
+        Ok(new) => {
             let gate = compare(&old, &new, LOSS_MAX, &plan(tools.settings.seed));
             let is_same = best.pair.weights == now.in_force.weights && best.pair.head == now.in_force.head;
             let told = format!("EBI {:+.1} points against the pair in force (at least {:+.1})", 100.0 * gate.gain, 100.0 * gate.gain_low);
@@ -275,11 +294,10 @@ fn better(old: Candidate, new: Candidate, notes: &mut String, seed: u64) -> Cand
     let verdict = match (&old.choice, &new.choice) {
         (Err(_), _) => return new,
         (Ok(_), Err(refusal)) => Err(refusal.to_string()),
-        (Ok(_), Ok(_)) => {
-            let [before, after] = [&old, &new].map(|one| one.judged.decisions(f64::from(one.pair.threshold)));
-            let gate = compare(&before, &after, LOSS_MAX, &plan(seed));
+        (Ok(_), Ok(_)) => old.decisions(true).and_then(|before| {
+            let gate = compare(&before, &new.decisions(true)?, LOSS_MAX, &plan(seed));
             if gate.open { Ok(gate.gain) } else { Err(format!("EBI {:+.1} points", 100.0 * gate.gain)) }
-        }
+        }),
     };
     match verdict {
         Ok(gain) => {
@@ -351,6 +369,15 @@ struct Sealed {
     hash: [u8; 32],
 }
 
+/// FNR, FPR and EBI of a candidate: cross-fitted where its threshold is the set's; else, and where that cannot be, at its threshold as it is.
+fn rates_of(chosen: &Candidate) -> [Option<Estimate>; 3] {
+    if let Some(CrossFit { false_negative_rate, false_positive_rate, ebi, .. }) = chosen.fit {
+        return [false_negative_rate, false_positive_rate, ebi].map(Some);
+    }
+    let counts = chosen.judged.confusion(f64::from(chosen.pair.threshold));
+    [counts.false_negative_rate(), counts.false_positive_rate(), counts.ebi()].map(|rate| rate.map(Estimate::plain))
+}
+
 /// The line of a candidate, with its figures.
 fn evaluation_of(
     camera: &str,
@@ -365,11 +392,11 @@ fn evaluation_of(
     let told = match verdict {
         Ok(told) | Err(told) => told,
     };
-    let counts = chosen.judged.confusion(f64::from(chosen.pair.threshold));
     let choice = chosen.choice.as_ref().ok();
-    let of = |interval: Option<crate::metric::bootstrap::Interval>| (interval.map(|i| i.low), interval.map(|i| i.high));
+    let rates = rates_of(chosen);
+    let of = |interval: Option<Interval>| (interval.map(|i| i.low), interval.map(|i| i.high));
     let eer_ends = of(eer.and_then(|eer| eer.interval));
-    let ebi_ends = of(choice.and_then(|choice| choice.intervals.ebi));
+    let ebi_ends = of(rates[2].and_then(|ebi| ebi.interval));
     let auc_ends = of(choice.and_then(|choice| choice.intervals.auc_roc));
     let members = &validation.members;
     let anomalies = members.iter().filter(|(member, _)| member.is_anomalous).count() as u64;
@@ -392,14 +419,14 @@ fn evaluation_of(
         eer: eer.map(|eer| eer.rate),
         eer_low: eer_ends.0,
         eer_high: eer_ends.1,
-        ebi: counts.ebi(),
+        ebi: rates[2].map(|rate| rate.value),
         ebi_low: ebi_ends.0,
         ebi_high: ebi_ends.1,
         auc: choice.map(|choice| choice.auc_roc),
         auc_low: auc_ends.0,
         auc_high: auc_ends.1,
-        fnr: counts.false_negative_rate(),
-        fpr: counts.false_positive_rate(),
+        fnr: rates[0].map(|rate| rate.value),
+        fpr: rates[1].map(|rate| rate.value),
         source_ebi: *source_ebi,
         validation_events: members.len() as u64,
         validation_normals: members.len() as u64 - anomalies,

@@ -1,5 +1,6 @@
-//! What is due: requests first, then cameras whose slice is to be closed. The daemon's thread only looks; the work is done by a process of
-//! its own, one at a time, at low priority.
+//! What is due: requests first, then cameras whose slice is to be closed, the one whose last slice
+//! was closed longest ago first. The daemon's thread
+//! only looks; the work is done by a process of its own, one at a time, which ends with the daemon.
 
 use crate::cycle::round::is_shipping;
 use crate::cycle::settings::CycleSettings;
@@ -12,8 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much nicer than the daemon the worker is, for `nice`.
-const NICENESS: &str = "10";
 /// How long a camera whose worker failed is left in peace.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// How often a running worker and the order to stop are looked at.
@@ -40,6 +39,7 @@ pub fn due(store: &Store, settings: &CycleSettings, now_ms: i64) -> Result<Vec<D
             found.push(Due { camera: request.camera, slice: None });
         }
     }
+    let mut waiting: Vec<(i64, Due)> = Vec::new();
     for camera in store.cameras().map_err(fault)? {
         if settings.is_off(&camera.name) || found.iter().any(|due| due.camera == camera.name) {
             continue;
@@ -55,9 +55,12 @@ pub fn due(store: &Store, settings: &CycleSettings, now_ms: i64) -> Result<Vec<D
             () => continue,
         };
         if !is_shipping(store, &camera.name)? {
-            found.push(Due { camera: camera.name, slice: Some(why) });
+            waiting.push((state.changed_ms, Due { camera: camera.name, slice: Some(why) }));
         }
     }
+    // Or one camera with many verdicts would keep the others waiting.
+    waiting.sort_by_key(|(changed_ms, _)| *changed_ms);
+    found.extend(waiting.into_iter().map(|(_, due)| due));
     Ok(found)
 }
 
@@ -130,14 +133,18 @@ impl Scheduler {
     fn start(&self, due: &Due) -> std::io::Result<Child> {
         let run = |mut command: Command| {
             command.arg("cycle").arg("--config").arg(&self.config).arg("--camera").arg(&due.camera);
+            command.arg("--daemon").arg(std::process::id().to_string());
             if let Some(why) = &due.slice {
                 command.arg("--close").arg(why);
             }
             // The worker's own standard output would mix with the daemon's.
             command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()
         };
+        if self.settings.niceness == 0 {
+            return run(Command::new(&self.program));
+        }
         let mut nice = Command::new("nice");
-        nice.args(["-n", NICENESS]).arg(&self.program);
+        nice.args(["-n", &self.settings.niceness.to_string()]).arg(&self.program);
         // Without `nice` the work is done all the same.
         run(nice).or_else(|_| run(Command::new(&self.program)))
     }

@@ -35,6 +35,10 @@ pub struct CycleSettings {
     /// Milliseconds between two looks at what is due.
     #[serde(default = "default_look_ms")]
     pub look_ms: u64,
+    /// How much nicer than the daemon the worker is, 0 to 19 as `nice` takes it. Each step is about a tenth less of a busy processor; 0 where a round
+    /// must not starve beside other work.
+    #[serde(default = "default_niceness")]
+    pub niceness: u8,
     /// Cameras that differ.
     #[serde(default)]
     pub cameras: BTreeMap<String, CameraSettings>,
@@ -77,6 +81,14 @@ const fn default_look_ms() -> u64 {
     2000
 }
 
+/// Devices' records and people's clicks come first; a round takes seconds, and a third of a busy processor is left to it.
+const fn default_niceness() -> u8 {
+    5
+}
+
+/// Largest niceness there is.
+const NICENESS_MAX: u8 = 19;
+
 /// Whether the daemon can carry a recipe out.
 const fn is_live(recipe: &Recipe) -> bool {
     !recipe.all_at_once && !recipe.replay && !recipe.tracking_threshold
@@ -111,6 +123,9 @@ impl CycleSettings {
         }
         if !(50..=3_600_000).contains(&self.look_ms) {
             return refuse("look_ms", "50 to 3,600,000".into());
+        }
+        if self.niceness > NICENESS_MAX {
+            return refuse("niceness", format!("0 to {NICENESS_MAX}"));
         }
         Ok(self)
     }
