@@ -4,7 +4,7 @@
 Not part of CI: it installs benches/peers/requirements.txt into a venv (PyTorch and its CUDA libraries: about 5 GB).
 
     cargo test -p alfred-trainer-host --test kill_and_resume --no-run      # builds target/debug/alfred-host
-    cargo build -p alfred-trainer-host --example train_step
+    cargo build --example train_step
     python3 benches/peers/train_step.py --target target/debug [--venv FOLDER]
 
 Prints two tables in Markdown, then the targets. Exit code 1: a first loss or a score differs from PyTorch's (nothing is then measured that
