@@ -5,10 +5,11 @@
 #   benches/count.sh --check     the same, and fail when one has grown by more than 2 %
 #   benches/count.sh --update    write the counts into the table
 #   benches/count.sh --twice     count everything twice and fail when a single instruction differs
+#   benches/count.sh --program   build only, and print the program's path (for benches/model.sh)
 #   ... x86_64 aarch64           only these (default: whatever can be counted here)
 #
-# A count depends on the compiler, so the table has one set per architecture and compiler (RUSTC_AARCH64 names another compiler for
-# aarch64, as Debian's /usr/bin/rustc). Where the table has no set for a compiler, --check says SKIPPED. It needs: valgrind; a compiler
+# A count depends on the compiler, so the table has one set per architecture and compiler (RUSTC_AARCH64 and RUSTC_X86_64 name others,
+# as Debian's /usr/bin/rustc). Where the table has no set for a compiler, --check says SKIPPED. It needs: valgrind; a compiler
 # with aarch64's std, aarch64-linux-gnu-gcc, gcc and Debian's dynamic qemu-aarch64. Counts are no times: see benches/README.md.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -29,9 +30,10 @@ for argument in "$@"; do
     --check) mode=check ;;
     --update) mode=update ;;
     --twice) times=2 ;;
+    --program) mode=program ;;
     x86_64 | aarch64) wanted+=("$argument") ;;
     *)
-      sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+      sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
       exit 2
       ;;
   esac
@@ -84,7 +86,7 @@ build() {
   local flags=(--release --locked --quiet --manifest-path "$PACKAGE/Cargo.toml" --target-dir "$target")
   case $1 in
     x86_64)
-      RUSTFLAGS='' cargo build "${flags[@]}" --target x86_64-unknown-linux-gnu >&2
+      RUSTC=$x86_rustc RUSTFLAGS='' cargo build "${flags[@]}" --target x86_64-unknown-linux-gnu >&2
       echo "$target/x86_64-unknown-linux-gnu/release/instruction_counts"
       ;;
     aarch64)
@@ -123,6 +125,8 @@ if [ -z "$arm_rustc" ]; then
   done
 fi
 
+x86_rustc=${RUSTC_X86_64:-rustc}
+
 # Prints this architecture's counts beside the table's, appends them to $scratch/new; fails when one has grown too much.
 report() {
   local architecture=$1 compiler=$2 counts=$3 grown
@@ -158,8 +162,12 @@ for architecture in "${wanted[@]:-x86_64 aarch64}"; do
       [ ${#wanted[@]} -eq 0 ] || failed=1
       continue
     fi
-    compiler=$(if [ "$architecture" = aarch64 ]; then "$arm_rustc" --version; else rustc --version; fi | cut -d' ' -f2)
+    compiler=$(if [ "$architecture" = aarch64 ]; then "$arm_rustc" --version; else "$x86_rustc" --version; fi | cut -d' ' -f2)
     program=$(build "$architecture")
+    if [ "$mode" = program ]; then
+      echo "$program"
+      continue
+    fi
     for ((turn = 1; turn <= times; turn++)); do
       "count_$architecture" "$program" >"$scratch/raw.$turn"
     done

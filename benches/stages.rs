@@ -7,16 +7,15 @@ mod support;
 
 use alfred_core::event::EventState;
 use alfred_core::limits::TRACKS_MAX;
-use alfred_core::normalise::{PixelScale, normalise};
+use alfred_core::normalise::PixelScale;
 use alfred_core::pose::PoseFrame;
 use alfred_core::score_ring::ScoreRing;
-use alfred_core::scorer::Window;
 use alfred_core::segment::SegmentPose;
 use alfred_core::track_window::{Continuity, TrackRing, WindowPolicy};
 use alfred_core::units::{AnomalyScore, FrameIndex, MonotonicNs, PersonId};
 use alfred_models::stg_nf::scorer::{Engine, Lane};
 use alfred_synth::crowd::Crowd;
-use alfred_wire::{pose_line, pose_message};
+use alfred_wire::pose_line;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::fmt::Write;
 use std::hint::black_box;
@@ -25,29 +24,17 @@ use std::time::{Duration, Instant};
 use support::contest::Contender;
 use support::engines;
 use support::machine;
+use support::stage::{Decode, Normalise, frame_of};
 use support::stream::{Model, Stream, device_settings};
 
 /// Persons of a crowded street camera's frame.
 const PERSONS: usize = 16;
 const WINDOW_FRAMES: usize = 24;
 
-fn frame_of(crowd: &Crowd, persons: usize) -> Box<PoseFrame> {
-    let mut frame = Box::new(PoseFrame::new(FrameIndex(0), MonotonicNs(0)));
-    crowd.write(persons, 0, &mut frame);
-    frame
-}
-
 fn bench_pose_message(criterion: &mut Criterion, crowd: &Crowd) {
     let mut group = criterion.benchmark_group("pose_message");
-    let mut message = vec![0; pose_message::MESSAGE_BYTES_MAX];
-    let mut frame = frame_of(crowd, PERSONS);
-    let length = pose_message::encode(&frame, &mut message).expect("a message has room for every frame");
-    group.bench_function(BenchmarkId::new("decode", PERSONS), |bencher| {
-        bencher.iter(|| {
-            pose_message::decode(black_box(&message[..length]), &mut frame).expect("our own message");
-            black_box(&mut frame);
-        });
-    });
+    let mut decode = Decode::new(crowd, PERSONS);
+    group.bench_function(BenchmarkId::new("decode", PERSONS), |bencher| bencher.iter(|| decode.call()));
     group.finish();
 }
 
@@ -97,16 +84,12 @@ fn bench_track_window(criterion: &mut Criterion, crowd: &Crowd) {
 
 fn bench_normalise(criterion: &mut Criterion, crowd: &Crowd) {
     let mut group = criterion.benchmark_group("normalise");
-    let rings = crowd.rings();
     for frames in [WINDOW_FRAMES, 2 * WINDOW_FRAMES] {
-        let mut window = Window::EMPTY;
-        let mut rings = rings.iter().cycle();
+        let mut stage = Normalise::new(crowd, frames);
         group.bench_function(BenchmarkId::from_parameter(frames), |bencher| {
             bencher.iter(|| {
-                let ring = rings.next().expect("the crowd has people");
-                let span = ring.due_window(&WindowPolicy::live(frames)).expect("rings are full");
-                normalise(ring.window(&span), frames, &PixelScale::PUBLISHED_STG_NF, &mut window).expect("people have a height");
-                black_box(&mut window);
+                stage.prepare();
+                stage.call();
             });
         });
     }

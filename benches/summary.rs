@@ -6,6 +6,9 @@
 #[allow(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
+use alfred_board::root::Root;
+use alfred_board::select::{AUTO, FALLBACK, select};
+use alfred_board::sim::SimSettings;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, TRACKS_MAX};
 use alfred_core::scorer::{ScoreFault, ScoreResult, Window};
 use alfred_models::arena::ArenaAllocator;
@@ -13,9 +16,11 @@ use alfred_models::stg_nf::scorer::Lane;
 use alfred_synth::crowd::Crowd;
 use std::hint::black_box;
 use std::rc::Rc;
+use support::budgets::Budgets;
 use support::contest::{Contender, Length, Nothing, Times, hold};
 use support::engines::{Field, NamedScorer, TRACT_COLLAPSED, TRACT_EXPORTED, field, other_models};
 use support::machine;
+use support::stage::{Decode, Normalise};
 use support::stream::{Model, Stream};
 
 /// tract runs in its arena, as on a device.
@@ -74,7 +79,9 @@ fn main() {
     let ratios = print_engines(&mut field, length);
     print_batches(&mut field, length);
     print_other_models(&crowd, if is_measured { MEASURED_SLOW } else { SMOKE });
-    let frame_median_us = print_frames(&crowd, length);
+    let (frame_median_us, mut measured) = print_frames(&crowd, length);
+    measured.extend(stages(&crowd, &mut field, length));
+    print_budgets(&measured);
     print_targets(ratios, frame_median_us);
     let (load_after, interruptions) = (machine::load_average(), machine::interruptions());
     println!("\nLoad average {load_before} before, {load_after} after; other processes got this core {interruptions} times.");
@@ -135,8 +142,11 @@ fn print_other_models(crowd: &Crowd, length: Length) {
     println!();
 }
 
-/// A whole `Pipeline::step`. Returns the median of the fast lane with [`FRAME_PERSONS`] persons.
-fn print_frames(crowd: &Rc<Crowd>, length: Length) -> f64 {
+/// What was measured of a stage that may have a budget: name, persons in a frame, times.
+type Measured = (&'static str, Option<usize>, Times);
+
+/// A whole `Pipeline::step`. Returns the median of the fast lane with [`FRAME_PERSONS`] persons, and every time of that lane.
+fn print_frames(crowd: &Rc<Crowd>, length: Length) -> (f64, Vec<Measured>) {
     println!("## Frame to decision: a whole `Pipeline::step`, our own weights, every person scored in every frame\n");
     let fast = Model::Pretrained(Lane::Fast);
     let kinds = [
@@ -161,7 +171,49 @@ fn print_frames(crowd: &Rc<Crowd>, length: Length) -> f64 {
     }
     println!("\n\"No model\": a constant score, which leaves the cost of everything but the model.\n");
     let place = kinds.iter().position(|&(persons, model, _)| persons == FRAME_PERSONS && model == fast);
-    place.map_or(f64::NAN, |place| times[place].median_us())
+    let frame_median_us = place.map_or(f64::NAN, |place| times[place].median_us());
+    let measured = kinds.into_iter().zip(times).filter(|((_, model, _), _)| *model == fast);
+    (frame_median_us, measured.map(|((persons, ..), times)| ("frame_to_decision", Some(persons), times)).collect())
+}
+
+/// The stages that have budgets of their own.
+fn stages(crowd: &Crowd, field: &mut Field, length: Length) -> Vec<Measured> {
+    let mut decode = Decode::new(crowd, FRAME_PERSONS);
+    let mut normalise = Normalise::new(crowd, field.windows[0].frames());
+    let fast = field.scorers.iter_mut().find(|named| named.name == field.fast).expect("the fast engine is one of all");
+    let mut scorer = EngineCall::new(fast, &field.windows, 1);
+    let times = hold(&mut [&mut decode, &mut normalise, &mut scorer], length);
+    [("pose_message", Some(FRAME_PERSONS)), ("normalise", None), ("scorer", None)]
+        .into_iter()
+        .zip(times)
+        .map(|((stage, persons), times)| (stage, persons, times))
+        .collect()
+}
+
+/// Every board's budgets, and beside this board's what was measured.
+fn print_budgets(measured: &[Measured]) {
+    let here =
+        select(AUTO, Root::at("/"), &SimSettings::default()).map_or_else(|_| FALLBACK.to_owned(), |board| board.facts().name.clone());
+    println!("## Budgets: p99 per board and stage (`benches/budgets.toml`); this machine is `{here}`\n");
+    println!(
+        "| board | stage | persons | budget µs | p99 here µs | own p99 here µs | here | on the board |\n|---|---|---:|---:|---:|---:|---|---|"
+    );
+    for board in Budgets::read().board {
+        for budget in &board.budget {
+            let found = measured.iter().find(|(stage, persons, _)| *stage == budget.stage && *persons == budget.persons);
+            let here = match found {
+                Some((_, _, times)) if board.name == here => {
+                    let (all, own) = (times.quantile_us(0.99), times.undisturbed_quantile_us(0.99));
+                    let verdict = if all <= budget.p99_us_max { "within" } else { "OVER" };
+                    format!("{all:.1} | {own:.1} | {verdict}")
+                }
+                _ => "- | - | another board".into(),
+            };
+            let persons = budget.persons.map_or_else(|| "one".into(), |persons| persons.to_string());
+            println!("| {} | {} | {persons} | {:.0} | {here} | {} |", board.name, budget.stage, budget.p99_us_max, budget.status);
+        }
+    }
+    println!();
 }
 
 /// Median, p99, p99 without disturbed calls, and how many those are, as cells of a table.

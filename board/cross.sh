@@ -129,12 +129,12 @@ check_run() {
   awk 'BEGIN {
     printf "{"
     for (person = 1; person <= 3; person++) {
-      printf "%s\"%d\": {", person > 1 ? "," : "", person
+      printf "%s\"%d\": {", (person > 1 ? "," : ""), person
       for (frame = 0; frame < 120; frame++) {
-        printf "%s\"%04d\": {\"keypoints\": [", frame > 0 ? "," : "", frame
+        printf "%s\"%04d\": {\"keypoints\": [", (frame > 0 ? "," : ""), frame
         for (point = 0; point < 17; point++) {
           swing = sin(frame * 0.3 + point + person)
-          printf "%s%.2f,%.2f,0.9", point > 0 ? "," : "", 200 + 150 * person + frame + 4 * swing, 100 + 9 * point + 2 * swing
+          printf "%s%.2f,%.2f,0.9", (point > 0 ? "," : ""), 200 + 150 * person + frame + 4 * swing, 100 + 9 * point + 2 * swing
         }
         printf "], \"scores\": 1.0}"
       }

@@ -1,41 +1,34 @@
-//! `benches/budgets.toml` is read strictly, and promises only what some bench measures.
+//! `benches/budgets.toml` is read strictly, has every board, and promises only what some bench measures.
 
-use serde::Deserialize;
+#[path = "../benches/support/budgets.rs"]
+mod file;
+
+use alfred_board::facts::{Facts, Tier};
+use file::{Budgets, PENDING};
 use std::collections::BTreeSet;
 
-const BUDGETS: &str = include_str!("../benches/budgets.toml");
 const STAGES: &str = include_str!("../benches/stages.rs");
 const FRAME_TO_DECISION: &str = include_str!("../benches/frame_to_decision.rs");
 
-const PENDING: &str = "pending a board";
 const MEASURED: &str = "measured ";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Budgets {
-    board: Vec<Board>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Board {
-    name: String,
-    processor: String,
-    budget: Vec<Budget>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Budget {
-    stage: String,
-    persons: Option<usize>,
-    p99_us_max: f64,
-    status: String,
+#[test]
+fn every_board_but_the_simulated_has_budgets() {
+    let boards = Facts::all();
+    let known: BTreeSet<&str> = boards.iter().filter(|facts| facts.tier != Tier::Simulated).map(|facts| facts.name.as_str()).collect();
+    let budgets = Budgets::read();
+    assert_eq!(budgets.board.iter().map(|board| board.name.as_str()).collect::<BTreeSet<_>>(), known, "as in board/boards");
+    for board in &budgets.board {
+        let facts = Facts::named(&board.name).expect("compared above");
+        let sixteen = board.budget.iter().find(|budget| budget.stage == "frame_to_decision" && budget.persons == Some(16));
+        let promised = sixteen.map(|budget| budget.p99_us_max);
+        assert_eq!(promised, Some(facts.budget.frame_to_decision_us_max as f64), "{}: the board's own file says so", board.name);
+    }
 }
 
 #[test]
 fn every_budget_is_measurable_and_says_whether_it_was_measured() {
-    let budgets: Budgets = toml::from_str(BUDGETS).expect("known keys only");
+    let budgets = Budgets::read();
     let mut names = BTreeSet::new();
     for board in &budgets.board {
         assert!(names.insert(&board.name), "{} is there twice", board.name);
@@ -56,7 +49,7 @@ fn every_budget_is_measurable_and_says_whether_it_was_measured() {
 
 #[test]
 fn more_persons_have_a_larger_budget() {
-    let budgets: Budgets = toml::from_str(BUDGETS).expect("known keys only");
+    let budgets = Budgets::read();
     for board in &budgets.board {
         let whole = board.budget.iter().filter(|budget| budget.stage == "frame_to_decision");
         let mut whole: Vec<(usize, f64)> = whole.map(|budget| (budget.persons.expect("a frame has persons"), budget.p99_us_max)).collect();

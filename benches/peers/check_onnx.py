@@ -16,21 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-PACKAGES = ["onnx", "onnxruntime", "numpy", "safetensors"]
+from own_venv import pinned, run_again
+
 BATCHES = [1, 8]
 ABSOLUTE, RELATIVE = 1e-4, 1e-5
 # Tells the inner run, inside the venv, where to write.
 FOLDER_VARIABLE = "ALFRED_CHECK_ONNX_FOLDER"
-
-
-def in_venv(folder):
-    """Runs this script again with the venv's Python."""
-    venv = Path(folder) / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    python = venv / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES], check=True)
-    environment = dict(os.environ, **{FOLDER_VARIABLE: folder})
-    return subprocess.run([python, *sys.argv], env=environment).returncode
 
 
 def tokens(x):
@@ -79,7 +70,7 @@ def main():
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="check-onnx-") as folder:
-            return in_venv(folder)
+            return run_again(folder, FOLDER_VARIABLE, pinned("onnx", "onnxruntime", "numpy", "safetensors"))
     results = [check(arguments.host, weights, batch, Path(folder)) for weights in arguments.weights for batch in BATCHES]
     return 0 if all(results) else 1
 

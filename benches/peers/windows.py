@@ -24,24 +24,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from own_venv import pinned, run_again
+
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ["onnxruntime", "numpy", "safetensors"]
-TORCH_PACKAGES = ["torch"]
 BATCHES = [1, 8, 32]
 ABSOLUTE, RELATIVE = 1e-4, 1e-5
 FOLDER_VARIABLE = "ALFRED_PEERS_WINDOWS_FOLDER"
 BURST_SECONDS, CALLS_MAX = 0.1, 400
-
-
-def in_venv(folder, arguments):
-    """Runs this script again with the venv's Python."""
-    venv = arguments.venv or Path(folder) / "venv"
-    if not (venv / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    python = venv / "bin" / "python"
-    packages = PACKAGES + ([] if arguments.no_torch else TORCH_PACKAGES)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True)
-    return subprocess.run([python, *sys.argv], env=dict(os.environ, **{FOLDER_VARIABLE: folder})).returncode
 
 
 class Contender:
@@ -226,8 +215,9 @@ def main():
         return serve(*arguments.serve)
     folder = os.environ.get(FOLDER_VARIABLE)
     if folder is None:
+        packages = ["onnxruntime", "numpy", "safetensors"] + ([] if arguments.no_torch else ["torch"])
         with tempfile.TemporaryDirectory(prefix="peers-windows-") as folder:
-            return in_venv(folder, arguments)
+            return run_again(folder, FOLDER_VARIABLE, pinned(*packages), arguments.venv)
     return compare(arguments, Path(folder))
 
 

@@ -2,12 +2,11 @@
 
 use super::contest::Contender;
 use super::engines;
-use alfred_core::event::Event;
+use super::reader::{Reader, STEADY_AFTER_FRAMES, assert_everybody_is_scored};
 use alfred_core::normalise::PixelScale;
-use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, Sink, WindowScore};
+use alfred_core::pipeline::{Pipeline, PipelineConfig};
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::{ScoreResult, Scorer, Window};
-use alfred_core::segment::SegmentView;
 use alfred_core::units::{AnomalyScore, FrameIndex, MonotonicNs, Threshold};
 use alfred_models::stg_nf::scorer::Lane;
 use alfred_runtime::config::Config;
@@ -15,9 +14,6 @@ use alfred_runtime::replay::HeapMemory;
 use alfred_synth::crowd::Crowd;
 use std::hint::black_box;
 use std::rc::Rc;
-
-/// Frames until rings, kernels and segments are full.
-const STEADY_AFTER_FRAMES: u64 = 400;
 
 /// What scores the windows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,27 +34,6 @@ impl Scorer for Constant {
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]) {
         black_box(windows);
         scores.fill(Ok(self.0));
-    }
-}
-
-/// Looks at everything that it is told, as somebody who writes it down would.
-struct Reader;
-
-impl Sink for Reader {
-    fn window(&mut self, window: &WindowScore) {
-        black_box(window);
-    }
-
-    fn frame(&mut self, decision: &FrameDecision) {
-        black_box(decision);
-    }
-
-    fn event(&mut self, event: &Event) {
-        black_box(event);
-    }
-
-    fn segment(&mut self, segment: &SegmentView<'_>) {
-        black_box(segment.poses().count());
     }
 }
 
@@ -106,10 +81,8 @@ impl Stream {
     /// Proves that no frame was cheaper than it should be: every person had a window in every frame after its first ones.
     pub fn check(&self) {
         let counters = self.pipeline.counters();
-        let persons = self.persons as u64;
         assert_eq!(counters.frames, self.number, "every frame is taken");
-        assert_eq!(counters.windows_scored, persons * (self.number - 23), "every person is scored in every frame: {counters:?}");
-        assert_eq!(counters.tracks_born, persons, "nobody is lost");
+        assert_everybody_is_scored(counters, self.persons, self.scorer.window_frames());
     }
 
     /// Events so far.

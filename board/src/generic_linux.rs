@@ -1,9 +1,11 @@
-//! Any Linux: CLOCK_MONOTONIC, /proc, every thermal zone, and whatever else happens to be there.
+//! Boards under Linux: CLOCK_MONOTONIC, /proc, the thermal zones and power rails that the board's facts name, and whatever else happens to
+//! be there. What differs from board to board is data (`boards/*.toml`); none of the Jetson boards was at hand, and the tests read made-up
+//! trees that follow the vendor's documents.
 
 use crate::facts::Facts;
 use crate::hal::{AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, PoseSource, Power, SensorFault, Thermal, Watchdog};
-use crate::jetson::{PowerMeter, device_tree_identity};
 use crate::linux::{ServiceManager, ThermalZones, alarm_output, identity_text};
+use crate::power_meter::PowerMeter;
 use crate::root::Root;
 use alfred_core::units::MonotonicNs;
 use nix::time::{ClockId, clock_gettime};
@@ -11,7 +13,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A machine of which nothing is known beforehand.
+/// A machine of which as much is known beforehand as its facts say.
 #[derive(Clone, Debug)]
 pub struct GenericLinux {
     facts: Facts,
@@ -31,11 +33,11 @@ impl Board for GenericLinux {
         &self.facts
     }
     fn identity(&self) -> Identity {
-        let tree = device_tree_identity(&self.root);
+        let first_of = |paths: [&str; 2]| paths.into_iter().find_map(|path| identity_text(&self.root, path));
         Identity {
-            model: tree.model.or_else(|| identity_text(&self.root, "/sys/class/dmi/id/product_name")),
-            // Readable by root only; as another user there is none.
-            serial: tree.serial.or_else(|| identity_text(&self.root, "/sys/class/dmi/id/product_serial")),
+            model: first_of(["/proc/device-tree/model", "/sys/class/dmi/id/product_name"]),
+            // DMI's is readable by root only; as another user there is none.
+            serial: first_of(["/proc/device-tree/serial-number", "/sys/class/dmi/id/product_serial"]),
         }
     }
     fn clock(&self) -> Arc<dyn Clock> {

@@ -1,4 +1,4 @@
-//! alfred-board: what a board gives ALFred on the edge. Contracts in [`hal`], facts in `boards/*.toml`, one small file per board.
+//! alfred-board: what a board gives ALFred on the edge. Contracts in [`hal`], facts in `boards/*.toml`, one implementation for Linux and one simulated.
 //!
 //! All boards compile everywhere; [`select`] picks one by name, or by what the device tree says. Paths of the system start at a
 //! [`root::Root`] that tests point at a tree of their own. [`conformance`] is what every board must pass.
@@ -13,9 +13,9 @@ pub mod select;
 
 pub mod generic_linux;
 
-pub mod jetson;
-
 pub mod linux;
+
+pub mod power_meter;
 
 pub mod sim;
 

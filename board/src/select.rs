@@ -3,7 +3,6 @@
 use crate::facts::{Facts, Tier};
 use crate::generic_linux::GenericLinux;
 use crate::hal::Board;
-use crate::jetson::Jetson;
 use crate::root::Root;
 use crate::sim::{SimBoard, SimSettings};
 use std::fmt;
@@ -40,10 +39,9 @@ impl std::error::Error for UnknownBoard {}
 pub fn select(name: &str, root: Root, sim: &SimSettings) -> Result<Box<dyn Board>, UnknownBoard> {
     let found = if name == AUTO { recognise(&root) } else { name.to_owned() };
     let facts = Facts::named(&found).ok_or_else(|| UnknownBoard { given: name.to_owned() })?;
-    Ok(match (facts.tier, found.as_str()) {
-        (Tier::Simulated, _) => Box::new(SimBoard::new(facts, sim.clone())),
-        (_, FALLBACK) => Box::new(GenericLinux::new(facts, root)),
-        _ => Box::new(Jetson::new(facts, root)),
+    Ok(match facts.tier {
+        Tier::Simulated => Box::new(SimBoard::new(facts, sim.clone())),
+        _ => Box::new(GenericLinux::new(facts, root)),
     })
 }
 

@@ -5,6 +5,9 @@
 
 pub mod lane;
 
+#[cfg(test)]
+mod test_kit;
+
 #[cfg(feature = "std")]
 mod sorted_header;
 

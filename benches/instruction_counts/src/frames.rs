@@ -2,15 +2,16 @@
 
 use crate::Case;
 use crate::people;
+use crate::reader::{Reader, STEADY_AFTER_FRAMES, assert_everybody_is_scored};
 use crate::windows::stg_nf_fast;
 use alfred_core::decision::DecisionRule;
-use alfred_core::event::{Event, EventRule};
+use alfred_core::event::EventRule;
 use alfred_core::limits::{BATCH_WINDOWS_MAX, SEGMENT_POSES_MAX, TRACKS_MAX};
 use alfred_core::normalise::PixelScale;
-use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, PipelineMemory, Sink, WindowScore};
+use alfred_core::pipeline::{Pipeline, PipelineConfig, PipelineMemory};
 use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::Window;
-use alfred_core::segment::{SegmentPose, SegmentRule, SegmentView};
+use alfred_core::segment::{SegmentPose, SegmentRule};
 use alfred_core::smoothing::CausalKernel;
 use alfred_core::track_table::TrackSlot;
 use alfred_core::track_window::WindowPolicy;
@@ -19,8 +20,6 @@ use std::hint::black_box;
 
 /// Detections of a window of our own model.
 const WINDOW_FRAMES: usize = 24;
-/// Frames until rings, kernels and segments are full.
-const STEADY_AFTER_FRAMES: u64 = 400;
 /// One second: `benches/count.sh` divides by it, and the name says so.
 const COUNTED_FRAMES: u64 = 30;
 /// A little above what most windows of these people get from these weights: some events, as on a device.
@@ -29,27 +28,6 @@ const THRESHOLD: f32 = 6.12;
 /// Frames with one person and with sixteen.
 pub fn cases() -> Vec<Case> {
     [1, 16].into_iter().map(case).collect()
-}
-
-/// Looks at everything that it is told, as somebody who writes it down would.
-struct Reader;
-
-impl Sink for Reader {
-    fn window(&mut self, window: &WindowScore) {
-        black_box(window);
-    }
-
-    fn frame(&mut self, decision: &FrameDecision) {
-        black_box(decision);
-    }
-
-    fn event(&mut self, event: &Event) {
-        black_box(event);
-    }
-
-    fn segment(&mut self, segment: &SegmentView<'_>) {
-        black_box(segment.poses().count());
-    }
 }
 
 /// The device's defaults.
@@ -88,7 +66,6 @@ fn case(persons: usize) -> Case {
             // Kept: giving memory back is no work of the data path.
             pipeline.step(black_box(Box::leak(frame)), &mut scorer, &mut Reader);
         }
-        let expected = persons as u64 * (pipeline.counters().frames + 1 - WINDOW_FRAMES as u64);
-        assert_eq!(pipeline.counters().windows_scored, expected, "every person is scored in every frame");
+        assert_everybody_is_scored(pipeline.counters(), persons, WINDOW_FRAMES);
     })
 }

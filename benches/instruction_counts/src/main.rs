@@ -9,6 +9,9 @@ mod people;
 
 mod frames;
 
+#[path = "../../support/reader.rs"]
+mod reader;
+
 mod windows;
 
 use std::hint::black_box;

@@ -6,6 +6,7 @@ use super::reference::{self, Sequence};
 use super::scorer::{Engine, Lane, SpartaScorer};
 use super::tokens::{Half, positional_encoding, tokens};
 use super::weights_file::{self, SpartaWeights};
+use crate::test_kit::hash_bits;
 use alfred_core::limits::{CHANNELS, JOINTS};
 use alfred_core::scorer::{ScoreFault, Scorer, Window};
 use safetensors::SafeTensors;
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// Largest relative difference of scores between correct `f32` implementations.
 const TOLERANCE_SCORE: f64 = 1e-5;
+
+/// FNV-1a over the bits of the exact engine's scores of the golden windows.
+const EXACT_HASH: u64 = 0x96ff_1cb9_397c_b96e;
 
 /// Largest difference of tokens: the published code subtracts the first frame in `f64`, the device in `f32`, relative to 1 + the value.
 const TOLERANCE_TOKENS: f64 = 1e-6;
@@ -118,6 +122,20 @@ fn every_engine_agrees_with_the_published_code() {
         }
         println!("{}: largest relative difference {worst:.1e}", engine.lane_name());
     }
+}
+
+#[test]
+fn the_exact_engines_bits_on_golden_windows_are_the_same_on_every_target() {
+    let Some(folder) = golden_folder() else { return };
+    let weights = weights(&folder);
+    let bytes = bytes(&folder, "sparta_ftd_sht");
+    let file = SafeTensors::deserialize(&bytes).expect("golden vectors are a safetensors file");
+    let scorer = SpartaScorer::new(&weights.parameters, Lane::Exact).expect("published weights fold");
+    let windows = windows(&file);
+    let scores: Vec<f32> = windows.iter().map(|window| scorer.score(window).expect("golden windows are scored").value()).collect();
+    assert_eq!(scores.len(), 64);
+    let hash = hash_bits(&scores);
+    assert_eq!(hash, EXACT_HASH, "{hash:#018x}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::parameters::{Form, ParameterFault, Stack};
 use super::reference;
 use super::scorer::{Engine, Lane, SpartaScorer};
 use super::test_kit::{seeded_parameters, seeded_window};
+use crate::test_kit::hash_bits;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -106,17 +107,11 @@ fn a_batch_gives_the_bits_of_single_windows() {
     }
 }
 
-/// FNV-1a over the bits of scores.
+/// Hash over the scores of fifty seeded windows.
 fn hash_scores(form: Form, score: impl Fn(&Window) -> ScoreResult) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325;
-    for seed in 0..50 {
-        let window = seeded_window(form, 1000 + seed, 0.25 + seed as f32 / 8.0);
-        let bits = score(&window).expect("seeded windows are scored").value().to_bits();
-        for byte in bits.to_le_bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash
+    let window = |seed: u64| seeded_window(form, 1000 + seed, 0.25 + seed as f32 / 8.0);
+    let scores: Vec<f32> = (0..50).map(|seed| score(&window(seed)).expect("seeded windows are scored").value()).collect();
+    hash_bits(&scores)
 }
 
 #[test]

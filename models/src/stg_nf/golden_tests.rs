@@ -5,6 +5,7 @@ use super::adjacency::Adjacency;
 use super::reference;
 use super::scorer::{Engine, Lane, StgNfScorer};
 use super::weights_file::{self, StgNfWeights};
+use crate::test_kit::hash_bits;
 use alfred_core::limits::{CHANNELS, JOINTS};
 use alfred_core::scorer::Window;
 use safetensors::SafeTensors;
@@ -18,6 +19,8 @@ struct Golden {
     parameters: usize,
     /// Part of the tolerance that does not depend on the score, in bits per dimension.
     tolerance_bits: f64,
+    /// FNV-1a over the bits of the exact engine's scores of the 64 golden windows.
+    exact_hash: u64,
 }
 
 /// Part of the tolerance that grows with the score.
@@ -33,9 +36,30 @@ const TOLERANCE_ORACLE_SCORE: f64 = 1e-7;
 const TOLERANCE_TRACE: f64 = 2e-5;
 
 const GOLDEN: [Golden; 3] = [
-    Golden { name: "stgnf_shanghaitech", frames: 24, prior_mean: 3.0, parameters: 616, tolerance_bits: 1e-4 },
-    Golden { name: "stgnf_ubnormal_unsup", frames: 16, prior_mean: 3.0, parameters: 488, tolerance_bits: 3e-4 },
-    Golden { name: "stgnf_ubnormal_sup", frames: 16, prior_mean: 10.0, parameters: 488, tolerance_bits: 3e-4 },
+    Golden {
+        name: "stgnf_shanghaitech",
+        frames: 24,
+        prior_mean: 3.0,
+        parameters: 616,
+        tolerance_bits: 1e-4,
+        exact_hash: 0x74eb_b93a_f4b2_d7eb,
+    },
+    Golden {
+        name: "stgnf_ubnormal_unsup",
+        frames: 16,
+        prior_mean: 3.0,
+        parameters: 488,
+        tolerance_bits: 3e-4,
+        exact_hash: 0x38a9_6330_caab_e0ad,
+    },
+    Golden {
+        name: "stgnf_ubnormal_sup",
+        frames: 16,
+        prior_mean: 10.0,
+        parameters: 488,
+        tolerance_bits: 3e-4,
+        exact_hash: 0x09b1_13d1_d79b_8041,
+    },
 ];
 
 /// The folder of golden data beside the repository, if it is there.
@@ -112,6 +136,23 @@ fn every_engine_agrees_with_the_published_code() {
             println!("{} {}: largest difference {worst:.1e} bits per dimension", golden.name, engine.lane_name());
         }
     }
+}
+
+#[test]
+fn the_exact_engines_bits_on_golden_windows_are_the_same_on_every_target() {
+    // The seeded windows' bits are pinned in parity_tests, for everybody; these ones are what published weights give, on x86-64 and ARM.
+    let Some(folder) = golden_folder() else { return };
+    let found = GOLDEN.each_ref().map(|golden| {
+        let weights = weights(&folder, golden);
+        let bytes = bytes(&folder, golden.name);
+        let file = SafeTensors::deserialize(&bytes).expect("golden vectors are a safetensors file");
+        let scorer = StgNfScorer::new(&weights.parameters, &Adjacency::published(), Lane::Exact).expect("published weights fold");
+        let score = |window: &Window| scorer.score(window).expect("golden windows are scored").value();
+        let scores: Vec<f32> = windows(&file, golden.frames).iter().map(score).collect();
+        assert_eq!(scores.len(), 64);
+        hash_bits(&scores)
+    });
+    assert_eq!(found, GOLDEN.each_ref().map(|golden| golden.exact_hash), "{found:#018x?}");
 }
 
 /// The published code holds its adjacency in `f32`, also where it computes in `f64`; 1/18 is not exact there.

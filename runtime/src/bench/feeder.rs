@@ -76,8 +76,10 @@ impl Feeder<'_> {
                 marks.after = ProcessFigures::now(&mut memory);
             }
             // What was waited for since the last frame was due belongs to that frame.
-            let waited_ns = run_queue.as_mut().map_or(0, RunQueue::since_last_ns);
-            self.timeline.add_wait(number.saturating_sub(1), waited_ns);
+            if let Some(run_queue) = &mut run_queue {
+                self.timeline.add_turns(number.saturating_sub(1), run_queue.ours_since_last());
+                self.timeline.add_feeder_wait(number, run_queue.feeder_since_last().waited);
+            }
             let sent_ns = MonotonicClock.now().0;
             message[CAPTURED].copy_from_slice(&sent_ns.to_le_bytes());
             self.timeline.sent(number, sent_ns);

@@ -10,12 +10,13 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::timeline::Timeline;
 
 /// Threads between the socket and the written line, by the names that `live` gives them.
-const OUR_THREADS: [&str; 3] = ["ingest", "scoring", "output"];
+pub(crate) const OUR_THREADS: [&str; 3] = ["ingest", "scoring", "output"];
 
 /// From one look of the waiter to the next.
 const WAITER_PERIOD_NS: u64 = 1_000_000;
@@ -39,51 +40,79 @@ impl ProcessFigures {
     }
 }
 
-/// The kernel's count of how long each of our threads was ready to run but did not.
-#[derive(Debug)]
-pub(crate) struct RunQueue {
-    files: Vec<File>,
-    before_ns: u64,
+/// How one thread spent its time, as far as it wanted to run; nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turns {
+    /// On a core.
+    pub(crate) ran: u64,
+    /// Ready, but without a core.
+    pub(crate) waited: u64,
 }
 
-impl RunQueue {
-    /// Opens the counts of the threads that run by now; the kernel may have none (`CONFIG_SCHED_INFO`).
-    pub(crate) fn open() -> Self {
-        let mut files = Vec::new();
-        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-            if OUR_THREADS.contains(&name.trim()) {
-                files.extend(File::open(task.path().join("schedstat")));
-            }
-        }
-        let mut queue = Self { files, before_ns: 0 };
-        queue.before_ns = queue.total_ns().unwrap_or(0);
-        queue
+/// The kernel's count of one thread's turns.
+#[derive(Debug)]
+struct TurnCount {
+    file: File,
+    before: Turns,
+}
+
+impl TurnCount {
+    fn open(path: &Path) -> Option<Self> {
+        let mut count = Self { file: File::open(path).ok()?, before: Turns::default() };
+        count.before = count.total()?;
+        Some(count)
     }
 
-    /// Whether the kernel tells it for all of our threads.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.files.len() == OUR_THREADS.len()
-    }
-
-    /// Nanoseconds without a core since the last call, of all threads together. Allocates nothing.
-    pub(crate) fn since_last_ns(&mut self) -> u64 {
-        let Some(now_ns) = self.total_ns() else { return 0 };
-        let since = now_ns.saturating_sub(self.before_ns);
-        self.before_ns = now_ns;
+    /// What came since the last call. Allocates nothing.
+    fn since_last(&mut self) -> Turns {
+        let Some(now) = self.total() else { return Turns::default() };
+        let since = Turns { ran: now.ran.saturating_sub(self.before.ran), waited: now.waited.saturating_sub(self.before.waited) };
+        self.before = now;
         since
     }
 
-    fn total_ns(&self) -> Option<u64> {
-        let mut total = 0;
-        for file in &self.files {
-            let mut text = [0; 64];
-            let length = file.read_at(&mut text, 0).ok()?;
-            // Time on a core, time waiting for one, number of turns.
-            let waited: u64 = std::str::from_utf8(&text[..length]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-            total += waited;
+    fn total(&self) -> Option<Turns> {
+        let mut text = [0; 64];
+        let length = self.file.read_at(&mut text, 0).ok()?;
+        // Time on a core, time waiting for one, number of turns.
+        let mut words = std::str::from_utf8(&text[..length]).ok()?.split_ascii_whitespace();
+        Some(Turns { ran: words.next()?.parse().ok()?, waited: words.next()?.parse().ok()? })
+    }
+}
+
+/// These counts of the feeder and of the threads between the socket and the written line.
+#[derive(Debug)]
+pub(crate) struct RunQueue {
+    feeder: Option<TurnCount>,
+    ours: [Option<TurnCount>; OUR_THREADS.len()],
+}
+
+impl RunQueue {
+    /// Opens the counts of the threads that run by now, the calling one as the feeder; the kernel may have none (`CONFIG_SCHED_INFO`).
+    pub(crate) fn open() -> Self {
+        let mut ours = [const { None }; OUR_THREADS.len()];
+        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if let Some(place) = OUR_THREADS.iter().position(|known| *known == name.trim()) {
+                ours[place] = TurnCount::open(&task.path().join("schedstat"));
+            }
         }
-        Some(total)
+        Self { feeder: TurnCount::open(Path::new("/proc/thread-self/schedstat")), ours }
+    }
+
+    /// Whether the kernel tells it for all of these threads.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.feeder.is_some() && self.ours.iter().all(Option::is_some)
+    }
+
+    /// The feeder's turns since the last call. Allocates nothing.
+    pub(crate) fn feeder_since_last(&mut self) -> Turns {
+        self.feeder.as_mut().map_or(Turns::default(), TurnCount::since_last)
+    }
+
+    /// Each of our threads' turns since the last call. Allocates nothing.
+    pub(crate) fn ours_since_last(&mut self) -> [Turns; OUR_THREADS.len()] {
+        self.ours.each_mut().map(|count| count.as_mut().map_or(Turns::default(), TurnCount::since_last))
     }
 }
 
@@ -129,9 +158,12 @@ mod tests {
         let after = ProcessFigures::now(&mut ProcessMemory::open());
         assert!(after.minor_faults > before.minor_faults && after.resident_bytes > 100_000, "{pages:?}", pages = pages.len());
         // This test's threads have other names.
-        assert!(!RunQueue::open().is_complete());
+        let mut queue = RunQueue::open();
+        assert!(!queue.is_complete());
+        assert_eq!(queue.ours_since_last(), [Turns::default(); OUR_THREADS.len()]);
         let at = MonotonicClock.now().0 + 2_000_000;
         sleep_until(at).expect("every Linux has this clock");
         assert!(MonotonicClock.now().0 >= at);
+        assert!(queue.feeder.is_none() || queue.feeder_since_last().ran > 0, "to sleep and wake up takes a while");
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing is left out: a feeder sends synthetic people at the pace of a camera through the Unix socket, ingest, scoring and output thread
 //! do what they do under `run`, and an observer at the end of the output notes when each frame's decisions were written ([`timeline`]).
 //! Beside it stands what the machine did to us ([`machine`]): how long our threads were ready and had no core, and how late a thread was
-//! woken that does nothing but wait. A frame that missed its deadline is told to be ours or the machine's by those two.
+//! woken that does nothing but wait. A frame that missed its deadline is the machine's only where one of those two explains it.
 
 mod timeline;
 

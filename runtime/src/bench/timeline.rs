@@ -1,5 +1,6 @@
 //! When each measured frame was due, sent and decided: one fixed table that feeder, observer and waiter write into.
 
+use super::machine::{OUR_THREADS, Turns};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What never happened.
@@ -10,8 +11,12 @@ const NEVER: u64 = u64::MAX;
 struct FrameTimes {
     sent: AtomicU64,
     decided: AtomicU64,
-    /// How long our threads were ready but had no core, until the next frame was due.
-    waited: AtomicU64,
+    /// How long each of our threads was ready but had no core, until the next frame was due.
+    waited: [AtomicU64; OUR_THREADS.len()],
+    /// How long our threads were on a core, until the next frame was due.
+    ran: AtomicU64,
+    /// How long the feeder was ready but had no core, until it sent this frame.
+    feeder_waited: AtomicU64,
     /// How late a thread that does nothing was woken in this frame's period, at most.
     stalled: AtomicU64,
 }
@@ -35,10 +40,15 @@ pub(crate) struct FrameOutcome {
     pub(crate) late: u64,
     /// From when it was sent to when the lines it caused were written; `None`: never, or never sent.
     pub(crate) latency: Option<u64>,
-    /// How long our threads were ready without a core, from when it was due to the end of the period in which it was decided. The
-    /// kernel tells a wait when it is over, so one that began earlier is in it.
-    pub(crate) waited: u64,
-    /// How late a thread that does nothing was woken, at most, in those periods.
+    /// How long the feeder was ready without a core before it sent this frame.
+    pub(crate) feeder_waited: u64,
+    /// How long that one of our threads was ready without a core that had none for longest, from when the frame was sent to the end of
+    /// the period in which it was decided. The kernel tells a wait when it is over, so one that began earlier is in it.
+    pub(crate) waited_most: u64,
+    /// The same of all our threads together. They can wait at the same time, so this may be more than the frame lost.
+    pub(crate) waited_sum: u64,
+    /// How late a thread that does nothing was woken, at most, in those periods, less the time that our threads were on a core, for which
+    /// it may have had to wait.
     pub(crate) stalled: u64,
 }
 
@@ -47,7 +57,14 @@ impl Timeline {
     /// touched for the first time while frames run.
     pub(crate) fn new(warm_up: u64, frames: usize, period_ns: u64) -> Self {
         let never = || AtomicU64::new(NEVER);
-        let row = |_| FrameTimes { sent: never(), decided: never(), waited: AtomicU64::new(0), stalled: AtomicU64::new(0) };
+        let row = |_| FrameTimes {
+            sent: never(),
+            decided: never(),
+            waited: Default::default(),
+            ran: AtomicU64::new(0),
+            feeder_waited: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
+        };
         Self { rows: (0..frames).map(row).collect(), first: warm_up, origin_ns: never(), period_ns }
     }
 
@@ -79,10 +96,19 @@ impl Timeline {
         }
     }
 
-    /// Our threads had to wait for a core while frame `number` was the newest one.
-    pub(crate) fn add_wait(&self, number: u64, nanoseconds: u64) {
+    /// Our threads ran, and waited for a core, while frame `number` was the newest one.
+    pub(crate) fn add_turns(&self, number: u64, turns: [Turns; OUR_THREADS.len()]) {
+        let Some(row) = self.row(number) else { return };
+        for (waited, turns) in row.waited.iter().zip(turns) {
+            waited.fetch_add(turns.waited, Relaxed);
+            row.ran.fetch_add(turns.ran, Relaxed);
+        }
+    }
+
+    /// The feeder had to wait for a core before it sent frame `number`.
+    pub(crate) fn add_feeder_wait(&self, number: u64, nanoseconds: u64) {
         if let Some(row) = self.row(number) {
-            row.waited.fetch_add(nanoseconds, Relaxed);
+            row.feeder_waited.fetch_add(nanoseconds, Relaxed);
         }
     }
 
@@ -108,13 +134,19 @@ impl Timeline {
             let is_complete = sent != NEVER && decided != NEVER;
             let periods = if is_complete { decided.saturating_sub(due_ns) / self.period_ns } else { 0 };
             let spanned = self.rows[place..].iter().take(usize::try_from(periods).unwrap_or(usize::MAX).saturating_add(1));
-            let (waited, stalled) =
-                spanned.fold((0, 0), |(waited, stalled), row| (waited + row.waited.load(Relaxed), stalled.max(row.stalled.load(Relaxed))));
+            let (mut waited, mut stalled, mut ran) = ([0; OUR_THREADS.len()], 0, 0);
+            for spanned in spanned {
+                waited.iter_mut().zip(&spanned.waited).for_each(|(sum, part)| *sum += part.load(Relaxed));
+                stalled = stalled.max(spanned.stalled.load(Relaxed));
+                ran += spanned.ran.load(Relaxed);
+            }
             FrameOutcome {
                 late: if sent == NEVER { 0 } else { sent.saturating_sub(due_ns) },
                 latency: is_complete.then(|| decided.saturating_sub(sent)),
-                waited,
-                stalled,
+                feeder_waited: row.feeder_waited.load(Relaxed),
+                waited_most: waited.into_iter().max().unwrap_or(0),
+                waited_sum: waited.into_iter().sum(),
+                stalled: stalled.saturating_sub(ran),
             }
         })
     }
@@ -134,14 +166,17 @@ mod tests {
         // After 105: in the period of frame 11.
         timeline.decided(10, 2_105);
         timeline.decided(12, 2_245);
-        timeline.add_wait(11, 3);
-        timeline.add_wait(12, 7);
+        let turns = |ran, waited| Turns { ran, waited };
+        timeline.add_turns(11, [turns(20, 3), turns(0, 1), turns(2, 0)]);
+        timeline.add_turns(12, [turns(0, 0), turns(0, 1), turns(0, 7)]);
+        timeline.add_feeder_wait(10, 5);
         // From 2,150 to 2,250: frames 11 and 12.
         timeline.add_stall(2_250, 100);
         let outcomes: Vec<FrameOutcome> = timeline.outcomes().collect();
-        assert_eq!(outcomes[0], FrameOutcome { late: 5, latency: Some(100), waited: 3, stalled: 100 });
-        assert_eq!(outcomes[1], FrameOutcome { late: 5, latency: None, waited: 3, stalled: 100 });
-        assert_eq!(outcomes[2], FrameOutcome { late: 5, latency: Some(40), waited: 7, stalled: 100 });
+        let nothing = FrameOutcome { late: 5, latency: None, feeder_waited: 0, waited_most: 3, waited_sum: 4, stalled: 78 };
+        assert_eq!(outcomes[0], FrameOutcome { latency: Some(100), feeder_waited: 5, ..nothing });
+        assert_eq!(outcomes[1], nothing);
+        assert_eq!(outcomes[2], FrameOutcome { latency: Some(40), waited_most: 7, waited_sum: 8, stalled: 100, ..nothing });
         assert_eq!(outcomes.len(), 3);
     }
 }

@@ -7,10 +7,10 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Two significant digits: a relative error of at most 1 %.
 const DIGITS: u8 = 2;
 
-/// Distribution of one kind of latency.
+/// Distribution of one kind of latency. A bucket counts to 4 thousand million, which is years of frames, and stays there.
 #[derive(Clone, Debug)]
 pub struct Latency {
-    histogram: Histogram<u64>,
+    histogram: Histogram<u32>,
 }
 
 /// Figures of a [`Latency`] in microseconds.
@@ -59,6 +59,6 @@ impl Latency {
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes() -> usize {
-        Self::new().map_or(0, |latency| latency.histogram.distinct_values() * size_of::<u64>())
+        Self::new().map_or(0, |latency| latency.histogram.distinct_values() * size_of::<u32>())
     }
 }

@@ -1,67 +1,11 @@
-//! Jetson boards: named thermal zones, the INA3221 power meter by label, the device tree's names. Which one it is says its facts file.
-//!
-//! Tier: emulated. None was at hand; the tests read made-up trees that follow the vendor's documents.
+//! The INA3221 power meter, as on Jetson boards: found by the rail's label.
 
 use crate::facts::Facts;
-use crate::generic_linux::{MonotonicClock, ProcessMemory};
-use crate::hal::{
-    AlarmFault, AlarmOutput, AlarmTarget, Board, Clock, Identity, Memory, MilliWatts, PoseSource, Power, SensorFault, Thermal, Watchdog,
-};
-use crate::linux::{ServiceManager, ThermalZones, alarm_output, identity_text, read_value};
+use crate::hal::{MilliWatts, Power, SensorFault};
+use crate::linux::read_value;
 use crate::root::{Root, read_text};
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
-
-/// A Jetson board.
-#[derive(Clone, Debug)]
-pub struct Jetson {
-    facts: Facts,
-    root: Root,
-}
-
-impl Jetson {
-    /// The board that `facts` describe, with the system's paths below `root`.
-    #[must_use]
-    pub const fn new(facts: Facts, root: Root) -> Self {
-        Self { facts, root }
-    }
-}
-
-impl Board for Jetson {
-    fn facts(&self) -> &Facts {
-        &self.facts
-    }
-    fn identity(&self) -> Identity {
-        device_tree_identity(&self.root)
-    }
-    fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(MonotonicClock)
-    }
-    fn memory(&self) -> Box<dyn Memory + Send> {
-        Box::new(ProcessMemory::open())
-    }
-    fn thermal(&self) -> Result<Box<dyn Thermal>, SensorFault> {
-        ThermalZones::open(&self.root, &self.facts.thermal.zones).map(|zones| Box::new(zones) as Box<dyn Thermal>)
-    }
-    fn power(&self) -> Result<Box<dyn Power>, SensorFault> {
-        PowerMeter::open(&self.root, &self.facts).map(|meter| Box::new(meter) as Box<dyn Power>)
-    }
-    fn watchdog(&self) -> Option<Box<dyn Watchdog>> {
-        ServiceManager::from_environment().map(|manager| Box::new(manager) as Box<dyn Watchdog>)
-    }
-    fn alarm_output(&self, target: &AlarmTarget) -> Result<Box<dyn AlarmOutput>, AlarmFault> {
-        alarm_output(&self.root, target)
-    }
-    fn pose_source(&self) -> Option<Box<dyn PoseSource>> {
-        None
-    }
-}
-
-/// What the device tree calls the board.
-pub(crate) fn device_tree_identity(root: &Root) -> Identity {
-    Identity { model: identity_text(root, "/proc/device-tree/model"), serial: identity_text(root, "/proc/device-tree/serial-number") }
-}
 
 /// The rail that feeds the whole board, opened once. Which number hwmon or iio gave to the chip, and the label to the channel, varies from
 /// boot to boot: the label decides.
