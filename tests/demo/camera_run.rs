@@ -1,10 +1,10 @@
 //! One camera of the demo: its people and its `alfred-edge` process, from the first frame until the held-out stretch is over.
 
-use crate::annotator::Truth;
 use crate::judge::Flagged;
 use alfred_store::Store;
 use alfred_store::cycle::{CycleState, Phase};
 use alfred_store::evaluation::Evaluation;
+use alfred_testkit::closed_loop::annotator::Truth;
 use alfred_testkit::closed_loop::device::{Device, Told};
 use alfred_testkit::closed_loop::scene::{Camera, KeptFrame};
 use indicatif::ProgressBar;

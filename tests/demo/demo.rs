@@ -5,16 +5,15 @@
 //! if the candidate may go out, a signed bundle that the device takes while frames flow. At the end the device's own decisions on frames
 //! that nothing has learned from are compared with the source pair's on the same frames.
 
-mod annotator;
 mod camera_run;
 mod judge;
 mod report;
 
 use alfred_store::Store;
+use alfred_testkit::closed_loop::annotator::{Annotator, Truth};
 use alfred_testkit::closed_loop::daemon::{Daemon, HostFolder, build_programs};
 use alfred_testkit::closed_loop::device::{BoardPlan, Device, DeviceSettings, RATE, write_config};
 use alfred_testkit::closed_loop::session::Session;
-use annotator::{Annotator, Truth};
 use camera_run::{CameraRecord, CameraRun, SPEED};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use report::{HeldOut, Row};

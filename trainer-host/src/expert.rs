@@ -4,22 +4,19 @@ use crate::error::HostError;
 use crate::evaluate::model::Lane;
 use crate::evaluate::{FileModel, Model};
 use crate::metric::quantile::quantile;
+use crate::one_person::OnePerson;
 use crate::query::Embeddings;
 use crate::query::embedding::WIDTH;
 use crate::query::k_center::k_center;
 use alfred_bundle::fingerprint::of_defaults;
 use alfred_bundle::format::{Bundle, QUANTILES, SIGNATURE_BYTES, read};
-use alfred_core::event::EventRule;
-use alfred_core::limits::{BATCH_WINDOWS_MAX, KEYPOINTS};
+use alfred_core::limits::KEYPOINTS;
 use alfred_core::normalise::PixelScale;
-use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, PipelineMemory, Sink};
-use alfred_core::pose::{KeyPoint, PersonPose, PoseFrame};
-use alfred_core::scorer::{Scorer, Window};
-use alfred_core::segment::{SegmentPose, SegmentRule};
-use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
-use alfred_core::track_table::TrackSlot;
+use alfred_core::pipeline::{FrameDecision, Sink};
+use alfred_core::pose::{KeyPoint, PersonPose};
+use alfred_core::scorer::Scorer;
 use alfred_core::track_window::WindowPolicy;
-use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
+use alfred_core::units::PersonId;
 use alfred_core::verdict_head::HeadedScorer;
 use alfred_models::stg_nf::adjacency::Adjacency;
 use alfred_models::stg_nf::scorer::{Lane as StgNfLane, StgNfScorer};
@@ -29,8 +26,6 @@ use std::path::Path;
 
 const _: () = assert!(WIDTH == alfred_store::likeness::FEATURE_WIDTH);
 
-/// Longest gap in an item's frames that is walked through frame by frame; a longer one begins the person's windows anew anyway.
-const GAP_FRAMES_MAX: u64 = 200;
 /// A bundle that is no bundle, in words.
 const NO_BUNDLE: &str = "the bundle that scored this is not on this host";
 
@@ -61,24 +56,17 @@ fn scale_of(bundle: &Bundle<'_>) -> Option<PixelScale> {
     PixelScale::PREPROCESSINGS.into_iter().map(|(_, scale)| scale).find(|scale| of_defaults(frames, scale) == Some(bundle.fingerprint))
 }
 
-/// The flagged person's frames in order; frames without the person in them are empty.
-fn frames_of(playback: &Playback) -> Vec<PoseFrame> {
-    let (person, mut frames, mut next) = (playback.item.person, Vec::new(), None);
-    for shown in &playback.frames {
-        let Some(found) = shown.persons.iter().find(|found| found.person == person) else { continue };
-        let from = next.filter(|next| shown.frame.saturating_sub(*next) <= GAP_FRAMES_MAX).unwrap_or(shown.frame);
-        frames.extend((from..shown.frame).map(|absent| PoseFrame::new(FrameIndex(absent), MonotonicNs(0))));
+/// The flagged person's poses in order.
+fn poses_of(playback: &Playback) -> impl Iterator<Item = (u64, PersonPose)> + '_ {
+    let person = playback.item.person;
+    playback.frames.iter().filter_map(move |shown| {
+        let found = shown.persons.iter().find(|found| found.person == person)?;
         let mut keypoints = [KeyPoint { x: 0.0, y: 0.0, confidence: 0.0 }; KEYPOINTS];
         for (point, &[x, y, confidence]) in keypoints.iter_mut().zip(&found.keypoints) {
             *point = KeyPoint { x, y, confidence };
         }
-        let mut frame = PoseFrame::new(FrameIndex(shown.frame), MonotonicNs(0));
-        // One person has room.
-        let _ = frame.persons.push(PersonPose { id: PersonId(person), score: 1.0, keypoints });
-        frames.push(frame);
-        next = Some(shown.frame + 1);
-    }
-    frames
+        Some((shown.frame, PersonPose { id: PersonId(person), score: 1.0, keypoints }))
+    })
 }
 
 #[derive(Default)]
@@ -94,26 +82,9 @@ impl Sink for Curve {
 
 /// Runs the device's data path over one person.
 fn run(playback: &Playback, window: WindowPolicy, scale: PixelScale, scorer: &mut dyn Scorer) -> Result<Vec<FrameScore>, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let smoothing = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES).map_err(|error| text(&error))?;
-    let config = PipelineConfig {
-        window,
-        scale,
-        smoothing,
-        decision: None,
-        event: EventRule { gap_merge_frames: 0, length_frames_min: 1, update_frames: 1 },
-        segment: SegmentRule { pre_roll_frames: 0, post_roll_frames: 0 },
-        idle_frames_max: None,
-    };
-    let (mut tracks, mut poses) = (vec![TrackSlot::EMPTY; 2], [SegmentPose::EMPTY]);
-    let mut windows = vec![Window::EMPTY; BATCH_WINDOWS_MAX];
-    let memory = PipelineMemory { tracks: &mut tracks, poses: &mut poses, windows: &mut windows };
-    let mut pipeline = Pipeline::new(config, scorer.window_frames(), memory).map_err(|error| text(&error))?;
     let mut curve = Curve::default();
-    for frame in &frames_of(playback) {
-        pipeline.step(frame, scorer, &mut curve);
-    }
-    pipeline.finish(&mut curve);
+    let ran = OnePerson::new(window, scale).and_then(|mut path| path.run(poses_of(playback), scorer, &mut curve));
+    ran.map_err(|error| error.to_string())?;
     let is_shown = |score: &FrameScore| playback.frames.first().is_some_and(|first| first.frame <= score.frame);
     curve.0.retain(is_shown);
     if curve.0.is_empty() { Err("the poses are fewer than one window".to_owned()) } else { Ok(curve.0) }

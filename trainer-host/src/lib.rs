@@ -31,6 +31,8 @@ pub mod import;
 
 pub mod export;
 
+pub mod one_person;
+
 pub mod cycle;
 
 pub mod bundle_command;

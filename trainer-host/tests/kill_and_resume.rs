@@ -74,7 +74,7 @@ fn a_killed_training_of_sparta_resumes_to_the_same_weights() {
 
 #[test]
 fn a_killed_training_of_ga_vae_resumes_to_the_same_weights() {
-    weights_survive_a_kill(&["--arch", "gavae", "--epochs", "2", "--stride", "6"], &[]);
+    weights_survive_a_kill(&["--arch", "gavae", "--epochs", "2", "--stride", "12"], &[]);
 }
 
 /// A folder that goes away with its value.

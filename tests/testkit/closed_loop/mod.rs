@@ -7,3 +7,5 @@ pub mod device;
 pub mod session;
 
 pub mod scene;
+
+pub mod annotator;

@@ -9,6 +9,7 @@ use crate::experiment::settings::training_recipe;
 use crate::phase::active_learning::{Answer, Question, Reason, ScoredSlice, TrainingSet, training_set};
 use crate::phase::methodology::{Recipe, TrainingRule};
 use crate::phase::poison_guard::hold_back;
+use crate::phase::pseudo_label::split;
 use crate::phase::verdict::Verdict;
 use crate::query::Embeddings;
 use crate::train::architecture::{Architecture, TrainerOptions, trainer_of, write_weights};
@@ -99,8 +100,7 @@ pub fn flagged_by_source(recipe: &Recipe, slice: &Slice, source: &Pair, path: &m
         return Ok(Vec::new());
     }
     let judged = Slice::cut(slice.stretches.clone(), source, path)?;
-    let flagged = (0..judged.scores.len() as u32).filter(|window| judged.scores[*window as usize] >= f64::from(source.threshold));
-    Ok(flagged.collect())
+    Ok(split(&judged.scores, f64::from(source.threshold)).flagged)
 }
 
 /// Fine-tunes a pair's weights; batch-norm statistics are re-estimated at the end. The threshold stays for now, the head goes.

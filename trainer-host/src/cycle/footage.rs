@@ -4,25 +4,19 @@
 //! those that the device decided by, up to the rounding of stored poses (1/8 pixel).
 
 use crate::error::HostError;
-use alfred_bundle::fingerprint::fingerprint;
-use alfred_core::event::EventRule;
-use alfred_core::limits::BATCH_WINDOWS_MAX;
+use crate::one_person::OnePerson;
 use alfred_core::normalise::PixelScale;
-use alfred_core::pipeline::{FrameDecision, Pipeline, PipelineConfig, PipelineMemory, Sink, WindowScore};
-use alfred_core::pose::{PersonPose, PoseFrame};
+use alfred_core::pipeline::{FrameDecision, Sink, WindowScore};
+use alfred_core::pose::PersonPose;
 use alfred_core::scorer::{ScoreResult, Scorer, Window};
-use alfred_core::segment::{SegmentPose, SegmentRule};
-use alfred_core::smoothing::{CausalKernel, LIVE_AHEAD_FRAMES, LIVE_BACK_FRAMES, LIVE_SIGMA_FRAMES};
-use alfred_core::track_table::TrackSlot;
+use alfred_core::smoothing::LIVE_AHEAD_FRAMES;
 use alfred_core::track_window::WindowPolicy;
-use alfred_core::units::{FrameIndex, MonotonicNs, PersonId};
+use alfred_core::units::PersonId;
 use alfred_store::cycle::{Footage, JudgedItem};
 use alfred_store::item::ItemKind;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Frames between two that feed: a device that loses a person for longer begins the person's windows anew.
-const GAP_FRAMES_MAX: u64 = 200;
 /// Frames between two of the training windows of a stretch: neighbours are nearly copies of each other.
 pub const TRAINING_STRIDE: u64 = 6;
 
@@ -110,12 +104,7 @@ impl Scored {
 }
 
 /// The device's data path with default windows and smoothing.
-pub struct DataPath {
-    config: PipelineConfig,
-    tracks: Vec<TrackSlot>,
-    poses: Vec<SegmentPose>,
-    windows: Vec<Window>,
-}
+pub struct DataPath(OnePerson);
 
 impl DataPath {
     /// For a model with windows of `window_frames`.
@@ -123,29 +112,13 @@ impl DataPath {
     /// # Errors
     /// [`HostError::Argument`] when no device has such windows.
     pub fn new(window_frames: usize, scale: PixelScale) -> Result<Self, HostError> {
-        let smoothing = CausalKernel::gaussian(LIVE_SIGMA_FRAMES, LIVE_BACK_FRAMES, LIVE_AHEAD_FRAMES);
-        let smoothing = smoothing.map_err(|error| HostError::argument("smoothing", error))?;
-        let config = PipelineConfig {
-            window: WindowPolicy::live(window_frames),
-            scale,
-            smoothing,
-            decision: None,
-            event: EventRule { gap_merge_frames: 0, length_frames_min: 1, update_frames: 1 },
-            segment: SegmentRule { pre_roll_frames: 0, post_roll_frames: 0 },
-            idle_frames_max: None,
-        };
-        Ok(Self {
-            config,
-            tracks: vec![TrackSlot::EMPTY; 2],
-            poses: vec![SegmentPose::EMPTY; 1],
-            windows: vec![Window::EMPTY; BATCH_WINDOWS_MAX],
-        })
+        OnePerson::new(WindowPolicy::live(window_frames), scale).map(Self)
     }
 
     /// What a bundle for such a device must be made for.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        fingerprint(&self.config)
+        self.0.fingerprint()
     }
 
     /// Scores a stretch.
@@ -153,29 +126,9 @@ impl DataPath {
     /// # Errors
     /// [`HostError::Argument`] when the model's windows are of another length.
     pub fn score(&mut self, stretch: &Stretch, scorer: &mut dyn Scorer) -> Result<Scored, HostError> {
-        let memory = PipelineMemory { tracks: &mut self.tracks, poses: &mut self.poses, windows: &mut self.windows };
-        let pipeline = Pipeline::new(self.config.clone(), scorer.window_frames(), memory);
-        let mut pipeline = pipeline.map_err(|error| HostError::argument("the data path", error))?;
         let mut watched = Watched { inner: scorer, values: Vec::new() };
         let mut sink = Kept { frames: stretch.frames.clone(), scored: Scored::default(), spans: Vec::new() };
-        let mut next = None;
-        let mut frame = PoseFrame::new(FrameIndex(0), MonotonicNs(0));
-        for (&number, pose) in &stretch.poses {
-            // Frames without the person came, too.
-            let from = next.filter(|next| number - next <= GAP_FRAMES_MAX).unwrap_or(number);
-            for absent in from..number {
-                frame.persons.clear();
-                (frame.frame, frame.captured) = (FrameIndex(absent), MonotonicNs(0));
-                pipeline.step(&frame, &mut watched, &mut sink);
-            }
-            frame.persons.clear();
-            frame.frame = FrameIndex(number);
-            // One person has room.
-            let _ = frame.persons.push(*pose);
-            pipeline.step(&frame, &mut watched, &mut sink);
-            next = Some(number + 1);
-        }
-        pipeline.finish(&mut sink);
+        self.0.run(stretch.poses.iter().map(|(frame, pose)| (*frame, *pose)), &mut watched, &mut sink)?;
         let Kept { mut scored, spans, .. } = sink;
         let cut = |((centre, score), values): ((u64, f64), Vec<f32>)| CutWindow { centre, score, values };
         scored.windows = spans.into_iter().zip(watched.values).map(cut).collect();

@@ -11,6 +11,8 @@ use crate::cycle::pair::Pair;
 use crate::dataset::windows::{Origin, WindowSet};
 use crate::error::HostError;
 use crate::phase::validation_set::{Candidate, LifeRule, ValidationSet};
+use crate::phase::verdict::{Annotator, Verdict};
+use crate::phase::warm_up::{Stream, warm_up};
 use alfred_store::Store;
 use alfred_store::cycle::{JudgedItem, ValidationItem};
 use alfred_store::item::Item;
@@ -148,21 +150,69 @@ impl Strata {
     }
 }
 
-/// Chooses which stretches join the validation set, and gives each its label and weight. `share`: of the judged ones; 1: all of them.
-#[must_use]
-pub fn joining(stretches: &[Stretch], share: f64, random: &mut Random) -> Vec<(usize, Member)> {
-    let strata = Strata::of(stretches);
-    let chosen = |random: &mut Random| share >= 1.0 || random.chance(share);
-    let mut members: Vec<(usize, Member)> = Vec::new();
-    for (place, stretch) in stretches.iter().enumerate() {
-        // Unjudged samples are many and taken for normal; unjudged events are nothing at all.
-        let label = if stretch.is_event { stretch.said } else { Some(stretch.said.unwrap_or(false)) };
-        if let Some(is_anomalous) = label.filter(|_| chosen(random)) {
-            members.push((place, Member { stretch: stretch.clone(), is_anomalous, weight: 0.0 }));
-        }
+/// Normal windows per anomalous one that join, at most. Of a sample only one frame's smoothed score is known, of an event all: where the paper takes
+/// one window for one, so many are taken, and [`judge`](crate::cycle::judge::judge) draws both classes to equal weight.
+const NORMAL_PER_ANOMALOUS: f64 = 8.0;
+
+/// People's verdicts as they lie in the database, as the phases ask for them.
+struct Said<'s> {
+    stretches: &'s [Stretch],
+    /// Stretch of each window.
+    owners: &'s [u32],
+    /// Whether each stretch may join the validation set.
+    may_validate: Vec<bool>,
+}
+
+impl Said<'_> {
+    /// The stretch that windows shown as one belong to.
+    fn owner(&self, windows: &[u32]) -> Option<usize> {
+        self.owners.get(*windows.first()? as usize).map(|owner| *owner as usize)
     }
+
+    fn said(&self, windows: &[u32]) -> Option<Verdict> {
+        self.stretches.get(self.owner(windows)?)?.said.map(Verdict::of)
+    }
+}
+
+impl Annotator for Said<'_> {
+    fn verdict(&mut self, windows: &[u32]) -> Option<Verdict> {
+        self.said(windows)
+    }
+    fn audited(&mut self, windows: &[u32]) -> Option<Verdict> {
+        self.said(windows)
+    }
+    fn may_validate(&mut self, windows: &[u32]) -> bool {
+        self.owner(windows).is_some_and(|owner| self.may_validate[owner])
+    }
+}
+
+/// Who joins the validation set, by the phases' [`warm_up`], with label and weight. `owners`: the stretch of each window. `share`: of the stretches, how
+/// many may join; 1: all of them.
+#[must_use]
+pub fn joining(stretches: &[Stretch], owners: &[u32], share: f64, random: &mut Random) -> Vec<Member> {
+    let strata = Strata::of(stretches);
+    // What the device decided, whatever pair is in force by now: an event is flagged, a sample is not. Each is one event of its own.
+    let decided: Vec<f64> = owners.iter().map(|&owner| f64::from(u8::from(stretches[owner as usize].is_event))).collect();
+    let origin = |&owner: &u32| Origin { clip: owner, person: stretches[owner as usize].person, centre: 0 };
+    let origins: Vec<Origin> = owners.iter().map(origin).collect();
+    let may_validate = stretches.iter().map(|_| share >= 1.0 || random.chance(share)).collect();
+    let (mut said, mut grown) = (Said { stretches, owners, may_validate }, ValidationSet::default());
+    let stream = Stream { scores: &decided, origins: &origins, threshold: 1.0, number: 0 };
+    warm_up(&stream, NORMAL_PER_ANOMALOUS, &mut said, &mut grown);
+    let member = |event: &Candidate| {
+        let stretch = stretches.get(event.clip as usize)?.clone();
+        Some(Member { stretch, is_anomalous: event.is_anomalous, weight: 0.0 })
+    };
+    let mut members: Vec<Member> = grown.events().iter().filter_map(member).collect();
+    members.sort_by_key(|member| member.stretch.item);
+    weigh(&mut members, stretches, &strata);
+    members
+}
+
+/// Gives each member its weight; one that stands for nothing goes.
+fn weigh(members: &mut Vec<Member>, stretches: &[Stretch], strata: &Strata) {
     let frames = |of: &dyn Fn(&Member) -> bool| -> f64 {
-        let counted = members.iter().map(|(_, member)| member).filter(|member| of(member));
+        let counted = members.iter().filter(|member| of(member));
         counted.map(|member| if member.stretch.is_event { member.stretch.frames_stood_for() } else { 1.0 }).sum()
     };
     let judged_events = |is_anomalous: bool| -> f64 {
@@ -180,11 +230,10 @@ pub fn joining(stretches: &[Stretch], share: f64, random: &mut Random) -> Vec<(u
         if in_set > 0.0 { in_stream / in_set } else { 0.0 }
     };
     let weights = [[weight(false, false), weight(false, true)], [weight(true, false), weight(true, true)]];
-    for (_, member) in &mut members {
+    for member in members.iter_mut() {
         member.weight = weights[usize::from(member.stretch.is_event)][usize::from(member.is_anomalous)];
     }
-    members.retain(|(_, member)| member.weight > 0.0);
-    members
+    members.retain(|member| member.weight > 0.0);
 }
 
 /// The camera's validation set: who is in it, and whose windows must not train.

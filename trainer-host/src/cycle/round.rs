@@ -185,10 +185,9 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let mut validation = Validation::read(store, camera, &mut starts, frames)?;
     let stretches = stretches(store, &bounded(items, &mut random), &mut starts, frames);
     let strata = Strata::of(&stretches);
-    let share = if state.phase == Phase::WarmUp { WARM_UP_SHARE } else { tools.settings.validation_share };
-    let members = joining(&stretches, share, &mut random).into_iter().map(|(_, member)| member).collect();
-    validation.grow(members, number);
     let slice = Slice::cut(stretches, &now.in_force, &mut now.path)?;
+    let share = if state.phase == Phase::WarmUp { WARM_UP_SHARE } else { tools.settings.validation_share };
+    validation.grow(joining(&slice.stretches, &slice.owners, share, &mut random), number);
     let labels = store.camera_labels(camera).map_err(store_fault)?;
     let methodology = tools.settings.methodology(camera);
     let outcome = decide(store, camera, tools, methodology, &mut now, &slice, &validation, state.phase, &mut random)?;

@@ -79,11 +79,12 @@ fn members_stand_for_the_whole_stream_whatever_was_sampled_of_it() {
     stretches.extend((9..11).map(|item| stretch(item, false, None, 64, 1000)));
     let strata = Strata::of(&stretches);
     assert_eq!((strata.flagged, strata.flagged_judged, strata.below, strata.missed_share), (120.0, 60.0, 4000.0, 0.5));
-    let members = joining(&stretches, 1.0, &mut Random::new(1));
+    // A window each.
+    let owners: Vec<u32> = (0..stretches.len() as u32).collect();
+    let members = joining(&stretches, &owners, 1.0, &mut Random::new(1));
     assert_eq!(members.len(), 10, "what nobody judged is no member, unless it is a sample");
     let frames = |is_event: bool, is_anomalous: bool| -> f64 {
-        let of =
-            members.iter().map(|(_, member)| member).filter(|one| one.stretch.is_event == is_event && one.is_anomalous == is_anomalous);
+        let of = members.iter().filter(|one| one.stretch.is_event == is_event && one.is_anomalous == is_anomalous);
         of.map(|member| member.weight * if is_event { member.stretch.frames_stood_for() } else { 1.0 }).sum()
     };
     let all = [frames(true, true), frames(true, false), frames(false, true), frames(false, false)];

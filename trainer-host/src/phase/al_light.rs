@@ -4,45 +4,7 @@
 //! of the last N maximum scores of pseudo-anomalies. Read here as: one maximum per flagged event (a person's run of flagged windows), the
 //! event at hand included, in the order of the stream.
 
-use crate::metric::quantile::quantile;
-use std::collections::VecDeque;
-
-/// Maxima that the rolling window holds by default.
-pub const MAXIMA_MAX: usize = 200;
-
-/// The rolling window of maximum scores of flagged events.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct RollingMaxima {
-    capacity: usize,
-    maxima: VecDeque<f64>,
-}
-
-impl RollingMaxima {
-    /// Holds the latest `capacity` (at least 1) maxima.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), maxima: VecDeque::new() }
-    }
-
-    /// Adds the maximum of the newest event; a value that is not finite is left out.
-    pub fn push(&mut self, maximum: f64) {
-        if !maximum.is_finite() {
-            return;
-        }
-        if self.maxima.len() == self.capacity {
-            self.maxima.pop_front();
-        }
-        self.maxima.push_back(maximum);
-    }
-
-    /// `theta_med`: median of the maxima; `None` before the first one.
-    #[must_use]
-    pub fn theta_med(&self) -> Option<f64> {
-        let mut sorted: Vec<f64> = self.maxima.iter().copied().collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        quantile(&sorted, 0.5)
-    }
-}
+pub use alfred_store::al_light::{MAXIMA_MAX, RollingMaxima};
 
 /// The windows of flagged events (in stream order) that AL Light has reviewed: those with `s <= theta_med(t)`.
 pub fn band(events: &[Vec<u32>], scores: &[f64], rolling: &mut RollingMaxima) -> Vec<u32> {

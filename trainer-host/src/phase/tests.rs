@@ -15,7 +15,7 @@ use crate::phase::slices::cut;
 use crate::phase::tracking_threshold::{RECENT_SCORES_MAX, TrackingThreshold};
 use crate::phase::validation_set::{Candidate, LifeRule, ValidationSet, balance};
 use crate::phase::verdict::{Annotator, SimulatedAnnotator, Verdict};
-use crate::phase::warm_up::warm_up;
+use crate::phase::warm_up::{BALANCED, Stream, warm_up};
 use crate::query::Embeddings;
 use crate::query::embedding::WIDTH;
 use alfred_synth::random::Random;
@@ -131,11 +131,41 @@ fn warm_up_makes_a_balanced_set_apart_from_training() {
     let truth: Vec<bool> = (0..40).map(|index| (10..20).contains(&index)).collect();
     let mut validation = ValidationSet::default();
     let mut annotator = SimulatedAnnotator::new(&truth, 0.0, 1);
-    let report = warm_up(&scores, &origins, 1.0, &mut annotator, 0, &mut validation);
+    let stream = Stream { scores: &scores, origins: &origins, threshold: 1.0, number: 0 };
+    let report = warm_up(&stream, BALANCED, &mut annotator, &mut validation);
     assert_eq!((report.labels, report.anomalous, report.pseudo_normal), (1, 10, 10));
     let chosen = validation.balanced(1);
     assert_eq!((chosen.len(), chosen.iter().filter(|&&window| truth[window as usize]).count()), (20, 10));
     assert!(validation.overlaps(&origins[12], 24) && validation.overlaps(&origins[3], 24) && !validation.overlaps(&origins[25], 24));
+}
+
+/// Keeps every other clip for training, and knows of one audit below the threshold.
+struct Audited(SimulatedAnnotator<'static>);
+
+impl Annotator for Audited {
+    fn verdict(&mut self, windows: &[u32]) -> Option<Verdict> {
+        self.0.verdict(windows)
+    }
+    fn audited(&mut self, windows: &[u32]) -> Option<Verdict> {
+        windows.contains(&0).then_some(Verdict::Anomalous)
+    }
+    fn may_validate(&mut self, windows: &[u32]) -> bool {
+        windows.iter().all(|window| window / 10 % 2 == 0)
+    }
+}
+
+#[test]
+fn warm_up_takes_an_audits_word_and_leaves_what_is_kept_for_training() {
+    let origins: Vec<Origin> = (0..80).map(|index| Origin { clip: index / 10, person: 1, centre: 12 + 6 * (index % 10) }).collect();
+    // Clip 2 and clip 3 are flagged; clip 3 is kept for training, and clip 0 was missed.
+    let scores: Vec<f64> = (0..80).map(|index| if (20..40).contains(&index) { 5.0 } else { 0.0 }).collect();
+    static TRUTH: std::sync::LazyLock<Vec<bool>> = std::sync::LazyLock::new(|| (0..80).map(|index| (20..40).contains(&index)).collect());
+    let (mut annotator, mut validation) = (Audited(SimulatedAnnotator::new(&*TRUTH, 0.0, 1)), ValidationSet::default());
+    let stream = Stream { scores: &scores, origins: &origins, threshold: 1.0, number: 4 };
+    let report = warm_up(&stream, 0.6, &mut annotator, &mut validation);
+    assert_eq!((report.labels, report.anomalous, report.missed, report.corrected, report.pseudo_normal), (1, 10, 10, 0, 20));
+    let clips: Vec<(u32, bool, u32)> = validation.events().iter().map(|event| (event.clip, event.is_anomalous, event.slice)).collect();
+    assert_eq!(clips, [(2, true, 4), (0, true, 4), (4, false, 4), (6, false, 4)]);
 }
 
 #[test]

@@ -29,6 +29,16 @@ impl Verdict {
 pub trait Annotator {
     /// The verdict on windows that are shown as one; `None`: skipped or unsure, which trains nothing.
     fn verdict(&mut self, windows: &[u32]) -> Option<Verdict>;
+
+    /// What an audit has said of windows below the threshold, which warm-up asks nobody about; `None`: nothing, they are taken for normal.
+    fn audited(&mut self, _windows: &[u32]) -> Option<Verdict> {
+        None
+    }
+
+    /// Whether these windows, shown as one, may join the validation set; false: they are kept for training.
+    fn may_validate(&mut self, _windows: &[u32]) -> bool {
+        true
+    }
 }
 
 /// Answers from ground truth, and errs at a given rate.

@@ -72,7 +72,7 @@ pub struct Evaluation {
     pub eer_low: Option<f64>,
     /// Upper end.
     pub eer_high: Option<f64>,
-    /// Error Balance Index at the candidate's threshold, 0 to 1.
+    /// Error Balance Index, 0 to 1, like FNR and FPR counted on events that did not choose the threshold (the cycle cross-fits).
     pub ebi: Option<f64>,
     /// Lower end of its 95 % interval.
     pub ebi_low: Option<f64>,

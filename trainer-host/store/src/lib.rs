@@ -23,6 +23,8 @@ pub mod item;
 
 pub mod likeness;
 
+pub mod al_light;
+
 pub mod queue;
 
 pub mod policy;

@@ -1,5 +1,6 @@
 //! Which items to judge next, in which order: filters and strategies.
 
+use crate::al_light::{MAXIMA_MAX, RollingMaxima};
 use crate::error::StoreError;
 use crate::item::{ITEM_COLUMNS, Item, ItemKind, item};
 use crate::likeness::feature_of;
@@ -11,8 +12,6 @@ use serde::{Deserialize, Serialize};
 
 /// Items of the longest page.
 pub const PAGE_ITEMS_MAX: u32 = 200;
-/// Latest events of a camera whose median score bounds [`Strategy::AlLight`].
-const RECENT_EVENTS: u32 = 200;
 /// Items among which [`Strategy::Diversity`] chooses: the newest ones.
 const DIVERSITY_ITEMS_MAX: u32 = 500;
 /// Items near the threshold per place of the page, among which [`Strategy::MarginDiversity`] chooses.
@@ -299,7 +298,7 @@ impl Store {
         Ok(page)
     }
 
-    /// Upper end of AL Light's band at a camera: the median score of its latest events, the paper's rolling P50. `None` without events.
+    /// Upper end of AL Light's band at a camera: the phases' `theta_med` of its latest events, as of now. `None` without events.
     ///
     /// # Errors
     /// [`StoreError::Range`] without a camera.
@@ -308,15 +307,11 @@ impl Store {
         let mut select = self.connection.prepare_cached(
             "SELECT score FROM items WHERE camera = ?1 AND kind = 'event' AND has_ended ORDER BY received_ms DESC, id DESC LIMIT ?2",
         )?;
-        let scores = select.query_map(rusqlite::params![camera, RECENT_EVENTS], |row| row.get(0))?;
-        let mut scores: Vec<f64> = scores.collect::<Result<_, _>>()?;
-        scores.sort_by(f64::total_cmp);
-        let middle = scores.len() / 2;
-        Ok(match scores.len() {
-            0 => None,
-            length if length % 2 == 0 => Some(f64::midpoint(scores[middle - 1], scores[middle])),
-            _ => Some(scores[middle]),
-        })
+        let scores = select.query_map(rusqlite::params![camera, MAXIMA_MAX as i64], |row| row.get::<_, f64>(0))?;
+        let (mut rolling, mut scores) = (RollingMaxima::new(MAXIMA_MAX), scores.collect::<Result<Vec<_>, _>>()?);
+        scores.reverse();
+        scores.into_iter().for_each(|score| rolling.push(score));
+        Ok(rolling.theta_med())
     }
 
     /// Hides an item from a reviewer's queue until a moment, or shows it again when that is over.

@@ -1,7 +1,7 @@
 //! The simulated annotator: a reviewer who speaks the daemon's HTTP API as the review page does, and knows the truth.
 
-use alfred_testkit::closed_loop::scene::KeptFrame;
-use alfred_testkit::closed_loop::session::Session;
+use super::scene::KeptFrame;
+use super::session::Session;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -19,10 +19,11 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What is true before the cameras so far.
 #[derive(Debug, Default)]
-pub(crate) struct Truth(Mutex<BTreeMap<String, BTreeSet<(u32, u64)>>>);
+pub struct Truth(Mutex<BTreeMap<String, BTreeSet<(u32, u64)>>>);
 
 impl Truth {
-    pub(crate) fn add(&self, camera: &str, frame: &KeptFrame) {
+    /// Takes in a frame.
+    pub fn add(&self, camera: &str, frame: &KeptFrame) {
         let mut truth = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let truth = truth.entry(camera.to_owned()).or_default();
         truth.extend(frame.persons.iter().filter(|(_, is_anomalous)| *is_anomalous).map(|(person, _)| (person.id.0, frame.frame)));
@@ -38,17 +39,24 @@ impl Truth {
 }
 
 /// One annotator for all cameras.
-pub(crate) struct Annotator {
-    pub(crate) session: Session,
-    pub(crate) truth: Arc<Truth>,
+#[derive(Debug)]
+pub struct Annotator {
+    /// Its login.
+    pub session: Session,
+    /// What it knows.
+    pub truth: Arc<Truth>,
     /// Cameras still to be looked after, and how each is asked about.
-    pub(crate) cameras: Vec<(String, &'static str, Arc<AtomicBool>)>,
-    pub(crate) labels: Arc<AtomicU64>,
+    pub cameras: Vec<(String, &'static str, Arc<AtomicBool>)>,
+    /// Verdicts given.
+    pub labels: Arc<AtomicU64>,
 }
 
 impl Annotator {
     /// Judges what waits, camera by camera, until `stop`.
-    pub(crate) fn run(mut self, stop: &AtomicBool) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What the daemon answered.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<(), String> {
         while !stop.load(Relaxed) {
             for place in 0..self.cameras.len() {
                 let (camera, strategy, is_done) = self.cameras[place].clone();
