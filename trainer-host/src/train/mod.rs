@@ -38,6 +38,8 @@ pub mod ga_vae_step;
 
 pub mod ga_vae_trainer;
 
+pub mod burn_device;
+
 pub mod burn_tensors;
 
 pub mod burn_trainer;
