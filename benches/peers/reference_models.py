@@ -81,28 +81,63 @@ class StgNf(nn.Module):
         return torch.optim.Adamax(self.parameters(), lr=rate)
 
 
-class Sparta(nn.Module):
-    """SPARTA's prediction branch with attention over the tokens of a window, predicting the target from the source alone; its score is the
-    mean squared error of the target."""
+class SpartaEncoderLayer(nn.Module):
+    """Self attention and feed-forward network, a normalisation before each."""
 
-    frames = 48
+    def __init__(self):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(72, 12, batch_first=True)
+        self.linear1, self.linear2 = nn.Linear(72, 64), nn.Linear(64, 72)
+        self.norm1, self.norm2 = nn.LayerNorm(72), nn.LayerNorm(72)
+
+    def forward(self, x):
+        y = self.norm1(x)
+        x = x + self.self_attn(y, y, y, need_weights=False)[0]
+        return x + self.linear2(torch.relu(self.linear1(self.norm2(x))))
+
+
+class SpartaDecoderLayer(nn.Module):
+    """The same with attention to the encoder's output in between: keys of its normalised values, values of it as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.self_attn, self.multihead_attn = (nn.MultiheadAttention(72, 12, batch_first=True) for _ in range(2))
+        self.linear1, self.linear2 = nn.Linear(72, 64), nn.Linear(64, 72)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(72) for _ in range(3))
+
+    def forward(self, x, keys, memory):
+        y = self.norm1(x)
+        x = x + self.self_attn(y, y, y, need_weights=False)[0]
+        x = x + self.multihead_attn(self.norm2(x), keys, memory, need_weights=False)[0]
+        return x + self.linear2(torch.relu(self.linear1(self.norm3(x))))
+
+
+class Sparta(nn.Module):
+    """SPARTA's prediction branch with attention over the tokens of a window, predicting its second half from its first; its score is the mean
+    absolute error there. As many layers as the weights have that are not silent."""
+
+    frames, seen = 24, 12
     gradient_norm_max = 5.0
 
-    def __init__(self, metadata):
+    def __init__(self, metadata, depth=4):
         super().__init__()
-        assert metadata["form"] == "tokens", "attention over tokens is compared"
-        layer = {"d_model": 72, "nhead": 12, "dim_feedforward": 64, "dropout": 0.0, "batch_first": True, "norm_first": True}
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(**layer), 4, enable_nested_tensor=False)
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**layer), 4)
+        assert metadata["form"] == "tokens-2", "attention over tokens is compared"
+        self.encoder, self.decoder = nn.Module(), nn.Module()
+        self.encoder.layers = nn.ModuleList([SpartaEncoderLayer() for _ in range(depth)])
+        self.decoder.layers = nn.ModuleList([SpartaDecoderLayer() for _ in range(depth)])
         angles = torch.arange(24.0)[:, None] * torch.exp(torch.arange(0, 72, 2) * (-math.log(10000.0) / 72))
         self.register_buffer("positions", torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1), persistent=False)
 
     def score(self, x):
-        joined = torch.cat([x, x - x[:, :, :1]], dim=3)
-        source, target = (half.reshape(-1, 24, 72) for half in joined.chunk(2, dim=2))
-        positions = self.positions.expand(len(x), 24, 72)
-        prediction = self.decoder(positions, self.encoder(source + positions)) - positions
-        return ((target - prediction) ** 2).flatten(1).mean(1)
+        tokens = torch.cat([x, x - x[:, :, :1]], dim=3).transpose(1, 2).reshape(-1, 24, 72)
+        memory = functional.pad(tokens[:, : self.seen], (0, 0, 0, 24 - self.seen)) + self.positions
+        for layer in self.encoder.layers:
+            memory = layer(memory)
+        keys = functional.layer_norm(memory, (72,))
+        stream = self.positions.expand(len(x), 24, 72)
+        for layer in self.decoder.layers:
+            stream = layer(stream, keys, memory)
+        return (tokens + self.positions - stream)[:, self.seen :].abs().flatten(1).mean(1)
 
     def loss(self, x):
         return self.score(x).mean()
@@ -243,7 +278,12 @@ MODELS = {"stg-nf": StgNf, "sparta": Sparta, "gavae": GaVae}
 
 def of_tensors(architecture, tensors, metadata):
     """The model with a weight file's tensors; all of them are used, and all of the model's are set."""
-    model = MODELS[architecture](metadata)
+    options = {}
+    if architecture == "sparta":
+        # Layers that are silent, at the end, are neither computed nor trained.
+        options["depth"] = sum(bool(tensors[f"decoder.layers.{layer}.linear2.weight"].any()) for layer in range(4))
+        tensors = {name: value for name, value in tensors.items() if int(name.split(".")[2]) < options["depth"]}
+    model = MODELS[architecture](metadata, **options)
     own = {name.replace("score_place.", "score."): value for name, value in model.state_dict().items()}
     own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
     if set(own) != set(tensors):

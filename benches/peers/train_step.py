@@ -4,7 +4,7 @@
 Not part of CI: it installs benches/peers/requirements.txt into a venv (PyTorch and its CUDA libraries: about 5 GB).
 
     cargo test -p alfred-trainer-host --test kill_and_resume --no-run      # builds target/debug/alfred-host
-    cargo build -p alfred-trainer-host --example train_step
+    cargo build --example train_step
     python3 benches/peers/train_step.py --target target/debug [--venv FOLDER]
 
 Prints two tables in Markdown, then the targets. Exit code 1: a first loss or a score differs from PyTorch's (nothing is then measured that
@@ -29,9 +29,9 @@ HERE = Path(__file__).resolve().parent
 FOLDER_VARIABLE = "ALFRED_PEERS_FOLDER"
 TRAIN_BATCH = 256
 # Steps of one turn: ours, theirs. Steps before the first turn are not counted.
-STEPS = {"stg-nf": (12, 2), "sparta": (2, 2), "gavae": (1, 1)}
+STEPS = {"stg-nf": (12, 2), "sparta": (2, 1), "gavae": (2, 1)}
 NAMES = {"stg-nf": "STG-NF", "sparta": "SPARTA, prediction branch, tokens", "gavae": "GA-VAE"}
-FRAMES = {"stg-nf": 24, "sparta": 48, "gavae": 24}
+FRAMES = {"stg-nf": 24, "sparta": 24, "gavae": 24}
 RATE = 5e-4
 LOSS_RELATIVE = 1e-4
 SCORE_ABSOLUTE, SCORE_RELATIVE = 1e-4, 1e-4
@@ -193,7 +193,7 @@ def train(architecture, example, prepared, rounds, folder):
     if architecture == "gavae":
         noise_values = TRAIN_BATCH * load(architecture, weights_path).latent_channels * 4 * 18
     steps_ours, steps_theirs = STEPS[architecture]
-    backends = {"ours, by hand": "hand", "ours, burn": "burn"} if architecture == "stg-nf" else {"ours, burn": "burn"}
+    backends = {"ours, by hand": "hand", "ours, burn": "burn"}
     bursts, noise = {}, None
     for name, backend in backends.items():
         ours, noise = our_steps(architecture, example, windows_path, weights_path, noise_values, backend, folder)

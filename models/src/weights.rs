@@ -2,7 +2,6 @@
 
 use crate::ga_vae::shape::WINDOW_FRAMES as GA_VAE_FRAMES;
 use crate::ga_vae::weights_file::{self as ga_vae_file, GaVaeWeights};
-use crate::sparta::parameters::{SCORE_FRAME as SPARTA_SCORE_FRAME, WINDOW_FRAMES as SPARTA_FRAMES};
 use crate::sparta::weights_file::{self as sparta_file, SpartaWeights};
 use crate::stg_nf::weights_file::{self as stg_nf_file, StgNfWeights};
 use crate::weights_file::{FileFault, Format, WeightFile, read_bytes};
@@ -100,7 +99,7 @@ impl Weights {
     pub const fn window_frames(&self) -> usize {
         match self {
             Self::StgNf(weights) => weights.parameters.shape.frames(),
-            Self::Sparta(_) => SPARTA_FRAMES,
+            Self::Sparta(weights) => weights.metadata.form.window_frames(),
             Self::GaVae(_) => GA_VAE_FRAMES,
         }
     }
@@ -110,7 +109,7 @@ impl Weights {
     pub const fn score_frame_in_window(&self) -> usize {
         match self {
             Self::StgNf(_) | Self::GaVae(_) => self.window_frames() / 2,
-            Self::Sparta(_) => SPARTA_SCORE_FRAME,
+            Self::Sparta(weights) => weights.metadata.form.score_frame(),
         }
     }
 
@@ -193,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_architecture_is_read_back_as_itself() {
-        for (mut weights, frames) in models().into_iter().zip([24, 48, 24]) {
+        for (mut weights, frames) in models().into_iter().zip([24, 24, 24]) {
             weights.set_threshold(Some(0.25));
             let bytes = weights.write().expect("valid");
             let read = read(&bytes).expect("what was written is valid");

@@ -66,6 +66,9 @@ enum Task {
         /// How many there are.
         #[arg(long, default_value_t = 0)]
         noise_values: usize,
+        /// Threads of a hand-derived step.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
     },
     /// Scores on demand.
     Score {
@@ -95,11 +98,11 @@ fn run(arguments: &Arguments) -> Result<(), HostError> {
             }
             replace(&arguments.weights, &write_weights(trainer.as_ref(), &Metadata::new()))
         }
-        Task::Train { backend, noise_out, noise_values } => {
+        Task::Train { backend, noise_out, noise_values, threads } => {
             if let Some(path) = noise_out {
                 replace(path, &to_bytes(&[("noise".into(), vec![*noise_values], first_noise(*noise_values))], &Metadata::new()))?;
             }
-            train_on_demand(arguments, *backend)
+            train_on_demand(arguments, TrainerOptions { backend: *backend, threads: *threads, ..TrainerOptions::default() })
         }
         Task::Score { lane } => score_on_demand(arguments, *lane),
     }
@@ -157,9 +160,8 @@ impl Steps {
     }
 }
 
-fn train_on_demand(arguments: &Arguments, backend: Backend) -> Result<(), HostError> {
+fn train_on_demand(arguments: &Arguments, options: TrainerOptions) -> Result<(), HostError> {
     let weights = read_file(&arguments.weights)?;
-    let options = TrainerOptions { backend, ..TrainerOptions::default() };
     let mut trainer = trainer_of(architecture_of(&weights), Some(&weights), &options, SEED)?;
     let mut steps = Steps::new(trainer.as_ref(), arguments)?;
     answer(&json!({"parameters": trainer.parameter_count(), "windows": steps.set.len()}))?;

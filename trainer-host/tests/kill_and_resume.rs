@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 
 /// How long the checkpoint may take to appear.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The test's epochs take a second or two: enough of them that the kill comes before the end.
-const EPOCHS: &str = "40";
 
 fn host(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alfred-host"));
@@ -21,12 +19,10 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn train(data: &Path, out: &Path, resume: bool) -> Command {
-    let mut command = host(&["train", "--arch", "stg-nf", "--epochs", EPOCHS, "--checkpoint-seconds", "0", "--batch", "64", "--data"]);
-    command.arg(data).arg("--out").arg(out);
-    if resume {
-        command.arg("--resume");
-    }
+/// A training whose epochs are many enough steps, and which are enough of them, that the kill comes before the end.
+fn train(options: &[&str], data: &Path, out: &Path) -> Command {
+    let mut command = host(&["train", "--checkpoint-seconds", "0", "--batch", "64", "--data"]);
+    command.arg(data).arg("--out").arg(out).args(options);
     command
 }
 
@@ -51,25 +47,42 @@ fn steps_in_epoch(checkpoint: &Path) -> Option<u64> {
     header.metadata().as_ref()?.get("epoch_steps")?.parse().ok()
 }
 
-#[test]
-fn a_killed_training_process_resumes_to_the_same_weights() {
-    let folder = Folder::new();
+/// Trains with `options` to the end, and again with `others` beside them and a kill in between.
+fn weights_survive_a_kill(options: &[&str], others: &[&str]) {
+    let folder = Folder::new(options[1]);
     let (data, whole, resumed) = (folder.0.join("data"), folder.0.join("whole.safetensors"), folder.0.join("resumed.safetensors"));
     run(host(&["synth", "--seed", "5", "--clips", "2", "--test-clips", "2", "--frames", "300", "--out"]).arg(&data));
-    run(&mut train(&data, &whole, false));
-    let child = train(&data, &resumed, false).spawn().expect("alfred-host starts");
+    run(&mut train(options, &data, &whole));
+    let options = [options, others].concat();
+    let child = train(&options, &data, &resumed).spawn().expect("alfred-host starts");
     kill_within_an_epoch(child, &resumed.with_extension("checkpoint.safetensors"));
     assert!(!resumed.exists(), "weights are written at the end only");
-    run(&mut train(&data, &resumed, true));
-    assert!(fs::read(&whole).expect("weights") == fs::read(&resumed).expect("weights"), "the resumed run's weights differ");
+    run(train(&options, &data, &resumed).arg("--resume"));
+    assert!(fs::read(&whole).expect("weights") == fs::read(&resumed).expect("weights"), "{}: the resumed run's weights differ", options[1]);
+}
+
+/// The undisturbed run has one thread, the other two: STG-NF's bits do not depend on it.
+#[test]
+fn a_killed_training_of_stg_nf_resumes_to_the_same_weights_on_other_threads() {
+    weights_survive_a_kill(&["--arch", "stg-nf", "--epochs", "40"], &["--threads", "2"]);
+}
+
+#[test]
+fn a_killed_training_of_sparta_resumes_to_the_same_weights() {
+    weights_survive_a_kill(&["--arch", "sparta", "--epochs", "4", "--stride", "4", "--threads", "2"], &[]);
+}
+
+#[test]
+fn a_killed_training_of_ga_vae_resumes_to_the_same_weights() {
+    weights_survive_a_kill(&["--arch", "gavae", "--epochs", "2", "--stride", "12"], &[]);
 }
 
 /// A folder that goes away with its value.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("alfred-kill-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("alfred-kill-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         Self(folder)
     }

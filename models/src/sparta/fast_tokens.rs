@@ -7,11 +7,11 @@
 // Positions address several arrays at once here; iterators over them would hide which.
 #![allow(clippy::needless_range_loop)]
 
-use super::fast::{Columns, Finish, INVERSE_EMBEDDING, Plane, mean_over_tokens, multiply};
+use super::fast::{Columns, Finish, INVERSE_EMBEDDING, Plane, multiply};
 use super::fold::{BLOCK, Row};
 use super::fold_tokens::{FoldedAttention, FoldedNetwork, FoldedTokens};
-use super::parameters::{EMBEDDING, HEAD_VALUES, HEADS, HIDDEN, NORM_EPSILON, TOKENS};
-use super::tokens::{Half, fill_row};
+use super::parameters::{EMBEDDING, HEAD_VALUES, HEADS, HIDDEN, NORM_EPSILON, SEEN_FRAMES, TOKENS};
+use super::tokens::fill_frames;
 use crate::lane::{Kernel, Lane, exp2_of_negative};
 
 /// Columns that a pass has at most: 24 tokens in whole vectors of 16.
@@ -25,7 +25,7 @@ const HEAD_BLOCK: usize = 3;
 
 const _: () = assert!(TOKENS.is_multiple_of(BLOCK) && HEAD_VALUES.is_multiple_of(HEAD_BLOCK));
 
-/// Scores one window of `2 * 18 * 48` values, [channel][joint][time]; shape parameters as in [`super::fast::Scores`].
+/// Scores one window of `2 * 18 * 24` values, [channel][joint][time]; shape parameters as in [`super::fast::Scores`].
 pub(super) struct TokenScore<'a, const VECTORS: usize, const GROUPS: usize, const PAIR: usize> {
     pub(super) model: &'a FoldedTokens,
     pub(super) window: &'a [f32],
@@ -50,16 +50,17 @@ impl<const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Kernel for To
         let mut hidden = [zeros; HIDDEN];
         for layer in self.model.encoder.iter().filter(|layer| !layer.is_silent) {
             let inverse = deviations(lane, &memory);
-            work.look_up::<L, PAIR>(lane, &layer.attention, (&memory, &inverse), (&memory, &inverse));
+            work.look_up::<L, PAIR>(lane, &layer.attention, (&memory, &inverse), (&memory, &inverse, &inverse));
             work.join::<L, PAIR>(lane, &layer.attention, &mut memory);
             feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.network, &mut memory, &mut hidden);
         }
+        let remembered = deviations(lane, &memory);
         for layer in self.model.decoder.iter().filter(|layer| !layer.is_silent) {
             let inverse = deviations(lane, &output);
-            work.look_up::<L, PAIR>(lane, &layer.attention, (&output, &inverse), (&output, &inverse));
+            work.look_up::<L, PAIR>(lane, &layer.attention, (&output, &inverse), (&output, &inverse, &inverse));
             work.join::<L, PAIR>(lane, &layer.attention, &mut output);
             let inverse = deviations(lane, &output);
-            work.look_up::<L, PAIR>(lane, &layer.cross, (&output, &inverse), (&memory, &ones));
+            work.look_up::<L, PAIR>(lane, &layer.cross, (&output, &inverse), (&memory, &remembered, &ones));
             work.join::<L, PAIR>(lane, &layer.cross, &mut output);
             feed_forward::<L, VECTORS, GROUPS, PAIR>(lane, &layer.network, &mut output, &mut hidden);
         }
@@ -67,7 +68,7 @@ impl<const VECTORS: usize, const GROUPS: usize, const PAIR: usize> Kernel for To
     }
 }
 
-/// Fills three planes, row by row: source tokens with positional encoding, positions alone, and target tokens with positions, which is
+/// Fills three planes, row by row: seen tokens with positional encoding, positions alone, and all tokens with positions, of which the unseen are
 /// what the positions are to become.
 #[inline(always)]
 fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
@@ -78,8 +79,8 @@ fn fill<L: Lane, const VECTORS: usize, const GROUPS: usize>(
 ) {
     let (mut added, mut source, mut target) = ([0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX], [0.0; COLUMNS_MAX]);
     for position in 0..EMBEDDING {
-        fill_row(window, Half::Source, position, &mut source[..TOKENS]);
-        fill_row(window, Half::Target, position, &mut target[..TOKENS]);
+        fill_frames(window, position, &mut target[..TOKENS]);
+        source[..SEEN_FRAMES].copy_from_slice(&target[..SEEN_FRAMES]);
         added[..TOKENS].copy_from_slice(&positions[position]);
         for group in 0..GROUPS {
             for vector in 0..VECTORS {
@@ -121,7 +122,7 @@ fn deviations<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     inverse
 }
 
-/// Mean squared difference of what came out and what it was to become.
+/// Mean absolute difference, in unseen tokens, of what came out and what it was to become. Of a NaN, both differences are NaN, and so is the larger.
 #[inline(always)]
 fn error<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     lane: L,
@@ -132,8 +133,9 @@ fn error<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     for position in 0..EMBEDDING {
         for group in 0..GROUPS {
             for vector in 0..VECTORS {
-                let difference = lane.subtract(goal[position][group][vector], output[position][group][vector]);
-                totals[group][vector] = lane.multiply_add(difference, difference, totals[group][vector]);
+                let (goal, output) = (goal[position][group][vector], output[position][group][vector]);
+                let difference = lane.max(lane.subtract(goal, output), lane.subtract(output, goal));
+                totals[group][vector] = lane.add(totals[group][vector], difference);
             }
         }
     }
@@ -141,7 +143,8 @@ fn error<L: Lane, const VECTORS: usize, const GROUPS: usize>(
     for (vector, total) in totals.as_flattened().iter().enumerate() {
         lane.store(*total, &mut columns[vector * L::WIDTH..]);
     }
-    mean_over_tokens(&columns)
+    let unseen = &columns[SEEN_FRAMES..TOKENS];
+    unseen.iter().map(|&sum| f64::from(sum)).sum::<f64>() / (unseen.len() * EMBEDDING) as f64
 }
 
 /// `max(0, sums * scale + bias)`.
@@ -197,6 +200,10 @@ fn feed_forward<L: Lane, const VECTORS: usize, const GROUPS: usize, const PAIR: 
 /// Values, and one over their deviations.
 type Stream<'a, V, const VECTORS: usize, const GROUPS: usize> = (&'a Plane<V, VECTORS, GROUPS>, &'a Columns<V, VECTORS, GROUPS>);
 
+/// Values, and what scales the keys and the values made of them.
+type Asked<'a, V, const VECTORS: usize, const GROUPS: usize> =
+    (&'a Plane<V, VECTORS, GROUPS>, &'a Columns<V, VECTORS, GROUPS>, &'a Columns<V, VECTORS, GROUPS>);
+
 /// What one attention needs beside its streams.
 struct Work<V, const VECTORS: usize, const GROUPS: usize> {
     query: Plane<V, VECTORS, GROUPS>,
@@ -247,13 +254,13 @@ impl<V: Copy, const VECTORS: usize, const GROUPS: usize> Work<V, VECTORS, GROUPS
         lane: L,
         attention: &FoldedAttention,
         asking: Stream<'_, V, VECTORS, GROUPS>,
-        asked: Stream<'_, V, VECTORS, GROUPS>,
+        asked: Asked<'_, V, VECTORS, GROUPS>,
     ) {
         let mut queries = Queries { bias: &attention.query_bias, scale: asking.1, out: &mut self.query };
         multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.query, asking.0, &mut queries);
         let mut keys = Spreading { scale: asked.1, out: &mut self.keys };
         multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.key, asked.0, &mut keys);
-        let mut values = Spreading { scale: asked.1, out: &mut self.values };
+        let mut values = Spreading { scale: asked.2, out: &mut self.values };
         multiply::<L, VECTORS, GROUPS, PAIR, _, _>(lane, &attention.value, asked.0, &mut values);
         for head in 0..HEADS {
             for group in 0..GROUPS {

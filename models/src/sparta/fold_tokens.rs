@@ -23,8 +23,9 @@ pub(super) struct FoldedAttention {
     /// Scaled, so that `2^(query . key)` is what the softmax normalises. Reads the stream, not yet divided by its deviation.
     pub(super) query: Square,
     pub(super) query_bias: Row,
-    /// These two read the same, or the encoder's output as it is.
+    /// Reads the same, or the encoder's output, not yet divided by its deviation.
     pub(super) key: Square,
+    /// Reads the same, or the encoder's output as it is.
     pub(super) value: Square,
     pub(super) out: Square,
     /// Holds all that is constant.
@@ -41,17 +42,18 @@ impl FoldedAttention {
         bias: [0.0; EMBEDDING],
     };
 
-    /// Folds attention after `norm`; to the encoder's output, which no normalisation precedes, or (`is_own`) to the same tokens.
+    /// Folds attention after `norm`; to the encoder's output, or (`is_own`) to the same tokens.
     fn set(&mut self, from: &Attention<'_>, norm: &Pending, is_own: bool) {
         let [mut query, mut key, mut value] = [0, 1, 2].map(|part| projection(from, part));
         query.after(norm);
         take_mean(&mut query.matrix);
         if is_own {
-            for map in [&mut key, &mut value] {
-                map.after(norm);
-                take_mean(&mut map.matrix);
-            }
+            key.after(norm);
+            value.after(norm);
+            take_mean(&mut value.matrix);
         }
+        // The encoder's output is normalised for keys, without factors and offsets.
+        take_mean(&mut key.matrix);
         let scale = LOG2_E / libm::sqrt(HEAD_VALUES as f64);
         self.query.fill(|output, input| query.matrix[output][input] * scale);
         self.query_bias = narrowed(&query.bias.map(|bias| bias * scale));

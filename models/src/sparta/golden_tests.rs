@@ -1,7 +1,7 @@
 //! The published checkpoint against what the published code computes with it. The files are not part of this repository; without
 //! them these tests are skipped, loudly.
 
-use super::parameters::{EMBEDDING, Form, PARAMETERS, TOKENS, WINDOW_FRAMES};
+use super::parameters::{EMBEDDING, Form, PARAMETERS, TOKENS};
 use super::reference::{self, Sequence};
 use super::scorer::{Engine, Lane, SpartaScorer};
 use super::tokens::{Half, positional_encoding, tokens};
@@ -51,7 +51,7 @@ fn singles(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 fn windows(file: &SafeTensors<'_>) -> Vec<Window> {
     let view = file.tensor("normalized_f64").expect("the golden tensor is there");
     let values: Vec<f32> = view.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect();
-    let channel = WINDOW_FRAMES * JOINTS;
+    let channel = Form::Published.window_frames() * JOINTS;
     let window = |values: &[f32]| Window::from_time_major(&values[..CHANNELS * channel]).expect("a golden window");
     values.chunks_exact(3 * channel).map(window).collect()
 }

@@ -23,11 +23,8 @@ pub const LAYERS: usize = 4;
 /// Tokens S of the source, and as many of the target.
 pub const TOKENS: usize = 24;
 
-/// Detections of a window: the first half is the source, the second the target.
-pub const WINDOW_FRAMES: usize = 2 * TOKENS;
-
-/// Frame of a window that its score belongs to, by the published rule: the middle of the target.
-pub const SCORE_FRAME: usize = TOKENS + TOKENS / 2;
+/// Detections that the `tokens` form sees; the rest of its 24 it predicts.
+pub const SEEN_FRAMES: usize = TOKENS / 2;
 
 /// Added to the variance by every layer normalisation.
 pub const NORM_EPSILON: f64 = 1e-5;
@@ -44,15 +41,20 @@ pub enum Form {
     /// token; a window scored on its own has one key per token.
     #[default]
     Published,
-    /// Over the 24 tokens of a window, as the paper describes it; a prediction of the target from the source alone. Three differences
-    /// from the published form, of which the last two are ours:
+    /// Over the 24 tokens of a window, as the paper describes it, to predict the window's second half from its first. Differences from the
+    /// published form; but for the first they are ours:
     ///
-    /// 1. A token attends to all 24 tokens.
-    /// 2. The decoder reads positions only, never the target: what it gives for the target it had to predict. (In the published form it
+    /// 1. A token attends to all 24 tokens, and is one frame's pose, as the paper's figure shows it: x absolute, x relative, y likewise.
+    /// 2. A window has 24 detections. The encoder reads those of the first half, and of the second only their positions. (A track has no score
+    ///    in its first and last frames; with windows of 48 a quarter of all poses of our benchmark had none.)
+    /// 3. The decoder reads positions only, never the target: what it gives for the target it had to predict. (In the published form it
     ///    reads the target, which it then only has to copy; its error says little.)
-    /// 3. Normalisations stand before their parts, not after the sums, so that the output is a sum and has any size. (After a last
+    /// 4. Normalisations stand before their parts, not after the sums, so that the output is a sum and has any size. (After a last
     ///    normalisation all tokens of the output have the same length, which those of poses have not: such a model, trained by us,
     ///    ranked windows no better than chance.)
+    /// 5. The decoder's keys are made of the encoder's output normalised, its values of the output as it is. (Else the softmax's inputs grow with
+    ///    the window, until single precision cannot tell two nearly equal ones apart.)
+    /// 6. Loss and score are the mean absolute difference, not the mean squared one, which a few joints that the detector lost rule.
     ///
     /// The prediction is the decoder's output less the positions that went in. Layers whose output matrices are zero are left out.
     Tokens,
@@ -62,12 +64,37 @@ impl Form {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Published, Self::Tokens];
 
-    /// Name in files and reports: "published" or "tokens".
+    /// Name in files and reports: "published" or "tokens-2". (Weights of a first "tokens" form mean something else, see
+    /// [`crate::sparta::weights_file`].)
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
-            Self::Tokens => "tokens",
+            Self::Tokens => "tokens-2",
+        }
+    }
+
+    /// Detections of a window: source and target.
+    #[must_use]
+    pub const fn window_frames(self) -> usize {
+        match self {
+            Self::Published => 2 * TOKENS,
+            Self::Tokens => TOKENS,
+        }
+    }
+
+    /// Frame of a window, counted from its first one, that its score belongs to, by the published rule: the middle of the target.
+    #[must_use]
+    pub const fn score_frame(self) -> usize {
+        self.window_frames() * 3 / 4
+    }
+
+    /// The first token whose error counts.
+    #[must_use]
+    pub const fn first_predicted(self) -> usize {
+        match self {
+            Self::Published => 0,
+            Self::Tokens => SEEN_FRAMES,
         }
     }
 

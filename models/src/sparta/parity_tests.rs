@@ -2,7 +2,7 @@
 
 use super::fold::FoldedSparta;
 use super::fold_tokens::FoldedTokens;
-use super::parameters::{Form, ParameterFault, Stack, WINDOW_FRAMES};
+use super::parameters::{Form, ParameterFault, Stack};
 use super::reference;
 use super::scorer::{Engine, Lane, SpartaScorer};
 use super::test_kit::{seeded_parameters, seeded_window};
@@ -50,7 +50,7 @@ fn every_engine_agrees_with_the_oracle() {
         let parameters = seeded_parameters(seed);
         let scorer = scorer(seed);
         for (number, extent) in [0.0, 0.5, 2.0, 30.0].into_iter().enumerate() {
-            let window = seeded_window(seed * 31 + number as u64, extent);
+            let window = seeded_window(Form::Published, seed * 31 + number as u64, extent);
             let expected = reference::forward(&parameters, Form::Published, window.values()).score;
             for engine in engines(&scorer) {
                 assert_close(engine.score(&window), expected, &format!("seed {seed}, extent {extent}, {}", engine.lane_name()));
@@ -65,11 +65,8 @@ fn every_engine_of_the_tokens_form_agrees_with_the_oracle() {
         let parameters = seeded_parameters(seed);
         let scorer = tokens_scorer(seed);
         for (number, extent) in [0.0, 0.5, 2.0, 30.0].into_iter().enumerate() {
-            let window = seeded_window(seed * 31 + number as u64, extent);
+            let window = seeded_window(Form::Tokens, seed * 31 + number as u64, extent);
             let expected = reference::forward(&parameters, Form::Tokens, window.values()).score;
-            let published = reference::forward(&parameters, Form::Published, window.values()).score;
-            // Large values make the error, whatever the attention does.
-            assert!(extent > 2.0 || (expected - published).abs() > 1e-4 * expected, "no difference: {expected} and {published}");
             for engine in tokens_engines(&scorer) {
                 assert_close(engine.score(&window), expected, &format!("seed {seed}, extent {extent}, {}", engine.lane_name()));
             }
@@ -88,7 +85,7 @@ fn sharp_attention_of_the_tokens_form_stays_within_the_tolerance() {
     });
     let scorer = SpartaScorer::new_tokens(&parameters, Lane::Fast).expect("the parameters are valid");
     for seed in 0..4 {
-        let window = seeded_window(seed, 2.0);
+        let window = seeded_window(Form::Tokens, seed, 2.0);
         let expected = reference::forward(&parameters, Form::Tokens, window.values()).score;
         for engine in tokens_engines(&scorer) {
             let score = f64::from(engine.score(&window).expect("a finite score").value());
@@ -101,7 +98,7 @@ fn sharp_attention_of_the_tokens_form_stays_within_the_tolerance() {
 #[test]
 fn a_batch_gives_the_bits_of_single_windows() {
     for mut engine in engines(&scorer(5)) {
-        let windows: Vec<Window> = (0..7).map(|seed| seeded_window(seed, 1.0 + seed as f32)).collect();
+        let windows: Vec<Window> = (0..7).map(|seed| seeded_window(Form::Published, seed, 1.0 + seed as f32)).collect();
         let alone: Vec<ScoreResult> = windows.iter().map(|window| engine.score(window)).collect();
         let mut scores = vec![Err(ScoreFault::Engine); 7];
         engine.score_batch(&windows, &mut scores);
@@ -111,8 +108,8 @@ fn a_batch_gives_the_bits_of_single_windows() {
 }
 
 /// Hash over the scores of fifty seeded windows.
-fn hash_scores(score: impl Fn(&Window) -> ScoreResult) -> u64 {
-    let window = |seed: u64| seeded_window(1000 + seed, 0.25 + seed as f32 / 8.0);
+fn hash_scores(form: Form, score: impl Fn(&Window) -> ScoreResult) -> u64 {
+    let window = |seed: u64| seeded_window(form, 1000 + seed, 0.25 + seed as f32 / 8.0);
     let scores: Vec<f32> = (0..50).map(|seed| score(&window(seed)).expect("seeded windows are scored").value()).collect();
     hash_bits(&scores)
 }
@@ -120,12 +117,13 @@ fn hash_scores(score: impl Fn(&Window) -> ScoreResult) -> u64 {
 #[test]
 fn exact_and_portable_engines_give_the_same_bits_on_every_target() {
     // A change here means that boards and trainers of different versions no longer agree to the bit: say so in the change log.
-    let pinned = [0x64c3_b735_f56e_827e, 0x8c77_aafb_21bc_d6ba];
+    let pinned = [0x64c3_b735_f56e_827e, 0x61ce_2408_b431_0167];
     let (scorer, tokens_scorer) = (scorer(42), tokens_scorer(42));
     for engine in [Engine::Exact, Engine::Portable] {
         let scorer = scorer.with_engine(engine).expect("every target has these");
         let tokens_scorer = tokens_scorer.with_engine(engine).expect("every target has these");
-        let hashes = [hash_scores(|window| scorer.score(window)), hash_scores(|window| tokens_scorer.score(window))];
+        let hashes =
+            [hash_scores(Form::Published, |window| scorer.score(window)), hash_scores(Form::Tokens, |window| tokens_scorer.score(window))];
         assert_eq!(hashes, pinned, "{}: {hashes:#018x?}", engine.name());
     }
 }
@@ -136,13 +134,14 @@ fn windows_that_are_not_finite_are_faults() {
     // Source and target, first frames and later ones, of both coordinates.
     for at in [0, 23, 24, 47, 48, 863, 864, 900, 1727] {
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN] {
-            let mut window = seeded_window(2, 2.0);
+            let [mut window, mut half] = [Form::Published, Form::Tokens].map(|form| seeded_window(form, 2, 2.0));
             window.values_mut()[at] = poison;
+            half.values_mut()[at / 2] = poison;
             for engine in engines(&scorer) {
                 assert_eq!(engine.score(&window), Err(ScoreFault::NotFinite), "{poison} at {at}, {}", engine.lane_name());
             }
             for engine in tokens_engines(&tokens_scorer) {
-                assert_eq!(engine.score(&window), Err(ScoreFault::NotFinite), "tokens: {poison} at {at}, {}", engine.lane_name());
+                assert_eq!(engine.score(&half), Err(ScoreFault::NotFinite), "tokens: {poison} at {}, {}", at / 2, engine.lane_name());
             }
         }
     }
@@ -151,8 +150,8 @@ fn windows_that_are_not_finite_are_faults() {
 #[test]
 fn a_window_of_another_length_is_a_fault_and_neighbours_do_not_matter() {
     for mut engine in engines(&scorer(3)) {
-        assert_eq!(engine.window_frames(), WINDOW_FRAMES);
-        let good = seeded_window(4, 2.0);
+        assert_eq!((engine.window_frames(), engine.score_frame_in_window()), (48, 36));
+        let good = seeded_window(Form::Published, 4, 2.0);
         let mut poisoned = good;
         poisoned.values_mut().fill(f32::NAN);
         let mut short = good;
@@ -170,7 +169,7 @@ fn a_window_of_another_length_is_a_fault_and_neighbours_do_not_matter() {
 #[test]
 fn scores_go_to_the_shorter_of_both_slices() {
     for mut engine in engines(&scorer(3)) {
-        let windows = vec![seeded_window(4, 2.0); 3];
+        let windows = vec![seeded_window(Form::Published, 4, 2.0); 3];
         let mut scores = [Err(ScoreFault::Engine); 1];
         engine.score_batch(&windows, &mut scores);
         assert_eq!(scores[0], engine.score(&windows[0]), "{}", engine.lane_name());
@@ -194,9 +193,9 @@ fn parameters_that_overflow_when_folded_are_refused() {
 #[test]
 #[ignore = "a measurement; needs a quiet machine"]
 fn time_per_window() {
-    let windows: Vec<Window> = (0..16).map(|seed| seeded_window(seed, 2.0)).collect();
-    let mut scores = vec![Err(ScoreFault::Engine); windows.len()];
-    let mut time = |form: &str, lane: &str, scorer: &mut dyn Scorer| {
+    let mut scores = vec![Err(ScoreFault::Engine); 16];
+    let mut time = |form: Form, lane: &str, scorer: &mut dyn Scorer| {
+        let windows: Vec<Window> = (0..16).map(|seed| seeded_window(form, seed, 2.0)).collect();
         for count in [1, 16] {
             let mut best = f64::INFINITY;
             for _ in 0..200 {
@@ -204,34 +203,30 @@ fn time_per_window() {
                 scorer.score_batch(&windows[..count], &mut scores);
                 best = best.min(start.elapsed().as_secs_f64() / count as f64);
             }
-            println!("{form:>9} {lane:>8}, batch of {count:>2}: {:6.1} us per window", best * 1e6);
+            println!("{:>9} {lane:>8}, batch of {count:>2}: {:6.1} us per window", form.name(), best * 1e6);
         }
     };
     for mut engine in engines(&scorer(1)) {
-        time("published", engine.lane_name(), &mut engine);
+        time(Form::Published, engine.lane_name(), &mut engine);
     }
     for mut engine in tokens_engines(&tokens_scorer(1)) {
-        time("tokens", engine.lane_name(), &mut engine);
+        time(Form::Tokens, engine.lane_name(), &mut engine);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Any finite window up to a thousand standard deviations. The `tokens` form is compared up to ten: its decoder looks at an encoding that
-    /// grows with the window, and logits of some thousands leave single precision no room to tell two nearly equal ones apart.
+    /// Any finite window up to a thousand standard deviations, in either form.
     #[test]
     fn engines_agree_on_any_window(seed in any::<u64>(), extent in 0.0_f32..1000.0) {
         let parameters = seeded_parameters(seed);
-        let window = seeded_window(seed ^ 1, extent);
+        let window = seeded_window(Form::Published, seed ^ 1, extent);
         let expected = reference::forward(&parameters, Form::Published, window.values()).score;
         for engine in engines(&SpartaScorer::new(&parameters, Lane::Fast).expect("seeded parameters are valid")) {
             assert_close(engine.score(&window), expected, engine.lane_name());
         }
-        for engine in tokens_engines(&SpartaScorer::new_tokens(&parameters, Lane::Fast).expect("seeded parameters are valid")) {
-            prop_assert!(engine.score(&window).is_ok(), "{} scores whatever is finite", engine.lane_name());
-        }
-        let window = seeded_window(seed ^ 1, extent / 100.0);
+        let window = seeded_window(Form::Tokens, seed ^ 1, extent);
         let expected = reference::forward(&parameters, Form::Tokens, window.values()).score;
         for engine in tokens_engines(&SpartaScorer::new_tokens(&parameters, Lane::Fast).expect("seeded parameters are valid")) {
             assert_close(engine.score(&window), expected, engine.lane_name());

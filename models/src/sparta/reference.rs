@@ -6,7 +6,7 @@
 
 use super::layers::{Attention, FeedForward, Norm};
 use super::parameters::{EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SpartaParameters, Stack, TOKENS, TensorName};
-use super::tokens::{Half, positional_encoding, tokens};
+use super::tokens::{Half, frame_tokens, positional_encoding, tokens};
 
 /// 24 tokens of 72 numbers.
 pub type Sequence = [[f64; EMBEDDING]; TOKENS];
@@ -18,17 +18,21 @@ pub struct Outcome {
     pub memory: Sequence,
     /// The decoder's output: the predicted target.
     pub prediction: Sequence,
-    /// Mean over the 24 x 72 numbers of (target - prediction)^2: the anomaly score.
+    /// Mean over the numbers of the target of (target - prediction)^2, in the tokens form of |target - prediction|: the anomaly score.
     pub score: f64,
 }
 
-/// Evaluates a window of `2 * 18 * 48` values, `[channel][joint][time]`.
+/// Evaluates a window of `2 * 18 * 48` values, in the tokens form 24, `[channel][joint][time]`.
 ///
 /// # Panics
 /// When it holds fewer.
 #[must_use]
 pub fn forward<V: AsRef<[f32]>>(parameters: &SpartaParameters<V>, form: Form, window: &[f32]) -> Outcome {
-    let [source, target] = [Half::Source, Half::Target].map(|half| tokens(window, half).map(|token| token.map(f64::from)));
+    let [source, target] = match form {
+        Form::Published => [Half::Source, Half::Target].map(|half| tokens(window, half)),
+        Form::Tokens => frame_tokens(window),
+    };
+    let [source, target] = [source, target].map(|tokens| tokens.map(|token| token.map(f64::from)));
     forward_observed(parameters, form, &source, &target, |_, _| {})
 }
 
@@ -48,9 +52,11 @@ pub fn forward_observed<V: AsRef<[f32]>>(
             let name = |suffix| TensorName { stack: Stack::Encoder, layer, suffix };
             residual(form, values, norm, change, &mut |is_norm, found| observe(name(if is_norm { norm_part } else { part }), found));
         };
-        step(&mut memory, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, values, values));
+        step(&mut memory, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, [values; 3]));
         step(&mut memory, "linear2", &from.norms[1], "norm2", &|values| values.map(|token| feed_forward(&from.feed_forward, &token)));
     }
+    let mut keys = memory;
+    normalise(&mut keys, &Norm { weight: &[1.0; EMBEDDING], bias: &[0.0; EMBEDDING] });
     let positions = with_positions(&[[0.0; EMBEDDING]; TOKENS]);
     let mut prediction = match form {
         Form::Published => with_positions(target),
@@ -62,8 +68,8 @@ pub fn forward_observed<V: AsRef<[f32]>>(
             let name = |suffix| TensorName { stack: Stack::Decoder, layer, suffix };
             residual(form, values, norm, change, &mut |is_norm, found| observe(name(if is_norm { norm_part } else { part }), found));
         };
-        step(&mut prediction, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, values, values));
-        let cross = |values: &Sequence| attend(&from.cross_attention, form, values, &memory);
+        step(&mut prediction, "self_attn", &from.norms[0], "norm1", &|values| attend(&from.self_attention, form, [values; 3]));
+        let cross = |values: &Sequence| attend(&from.cross_attention, form, [values, &keys, &memory]);
         step(&mut prediction, "multihead_attn", &from.norms[1], "norm2", &cross);
         let network = |values: &Sequence| values.map(|token| feed_forward(&from.feed_forward, &token));
         step(&mut prediction, "linear2", &from.norms[2], "norm3", &network);
@@ -71,9 +77,14 @@ pub fn forward_observed<V: AsRef<[f32]>>(
     if form == Form::Tokens {
         prediction.as_flattened_mut().iter_mut().zip(positions.as_flattened()).for_each(|(value, position)| *value -= position);
     }
-    let pairs = target.as_flattened().iter().zip(prediction.as_flattened());
-    let squares: f64 = pairs.map(|(target, prediction)| (target - prediction) * (target - prediction)).sum();
-    Outcome { memory, prediction, score: squares / (TOKENS * EMBEDDING) as f64 }
+    let first = form.first_predicted();
+    let pairs = target[first..].as_flattened().iter().zip(prediction[first..].as_flattened());
+    let differences = pairs.map(|(target, prediction)| target - prediction);
+    let sum: f64 = match form {
+        Form::Published => differences.map(|difference| difference * difference).sum(),
+        Form::Tokens => differences.map(f64::abs).sum(),
+    };
+    Outcome { memory, prediction, score: sum / ((TOKENS - first) * EMBEDDING) as f64 }
 }
 
 fn with_positions(tokens: &Sequence) -> Sequence {
@@ -87,10 +98,9 @@ fn with_positions(tokens: &Sequence) -> Sequence {
 }
 
 /// Multi-head attention of every token, to the key set that the form gives it: query, key and value are `W x + b` with the three parts
-/// of the input matrix, and what the heads find goes through `W_o x + b_o`.
-fn attend(attention: &Attention<'_>, form: Form, queries: &Sequence, keys: &Sequence) -> Sequence {
-    let [queries, values] = [(0, queries), (2, keys)].map(|(part, input)| project(attention, part, input));
-    let keys = project(attention, 1, keys);
+/// of the input matrix, each of its own input, and what the heads find goes through `W_o x + b_o`.
+fn attend(attention: &Attention<'_>, form: Form, inputs: [&Sequence; 3]) -> Sequence {
+    let [queries, keys, values] = [0, 1, 2].map(|part| project(attention, part, inputs[part]));
     let mut outputs = [[0.0; EMBEDDING]; TOKENS];
     for token in 0..TOKENS {
         let seen = match form {

@@ -5,9 +5,9 @@ use super::fast::{Scores, WINDOWS_MAX};
 use super::fast_tokens::TokenScore;
 use super::fold::FoldedSparta;
 use super::fold_tokens::FoldedTokens;
+use super::parameters::Form;
 #[cfg(feature = "std")]
 use super::parameters::{ParameterFault, SpartaParameters};
-use super::parameters::{SCORE_FRAME, WINDOW_FRAMES};
 #[cfg(target_arch = "aarch64")]
 use crate::lane::Neon;
 use crate::lane::Portable;
@@ -112,13 +112,16 @@ impl Engaged {
 
 /// A folded model, in the form whose arithmetic it knows.
 trait Folded {
+    const FORM: Form;
     /// Windows that an engine takes in one pass.
     fn windows_per_pass(engine: Engine) -> usize;
-    /// Mean squared errors of as many windows, or of fewer.
+    /// Scores of as many windows, or of fewer.
     fn scores(&self, engaged: Engaged, windows: &[&[f32]]) -> [f64; WINDOWS_MAX];
 }
 
 impl Folded for FoldedSparta {
+    const FORM: Form = Form::Published;
+
     fn windows_per_pass(engine: Engine) -> usize {
         if engine == Engine::Avx512 { WINDOWS_MAX } else { 1 }
     }
@@ -143,6 +146,8 @@ impl Folded for FoldedSparta {
 }
 
 impl Folded for FoldedTokens {
+    const FORM: Form = Form::Tokens;
+
     fn windows_per_pass(_engine: Engine) -> usize {
         1
     }
@@ -163,8 +168,9 @@ impl Folded for FoldedTokens {
     }
 }
 
-/// Scores windows of 48 detections by SPARTA's mean squared error between the target's tokens and their prediction (FTD branch, each
-/// window on its own): at least 0, higher = more anomalous, no unit (squares of normalised coordinates).
+/// Scores windows of [`Form::window_frames`] detections by SPARTA's error between the target's tokens and their prediction (FTD branch, each
+/// window on its own): at least 0, higher = more anomalous. The published form takes the mean squared error, the tokens form the mean absolute
+/// one; both are in normalised coordinates.
 ///
 /// M points to the folded model, [`FoldedSparta`] or [`FoldedTokens`]: an `Arc` (see [`SpartaScorer::new`] and
 /// [`SpartaScorer::new_tokens`]), a `Box`, or a `&'static` reference where there is no heap. Scoring allocates nothing and takes at most
@@ -234,10 +240,10 @@ impl<M: Deref<Target: Folded>> SpartaScorer<M> {
     /// The score of one window.
     ///
     /// # Errors
-    /// [`ScoreFault::WrongWindow`] when the window has not 48 detections, [`ScoreFault::NotFinite`] when the score is NaN or beyond
+    /// [`ScoreFault::WrongWindow`] when the window has not the form's number of detections, [`ScoreFault::NotFinite`] when the score is NaN or beyond
     /// `f32`, or a variance on the way was (a window with NaN, infinite or huge values).
     pub fn score(&self, window: &Window) -> ScoreResult {
-        if window.frames() != WINDOW_FRAMES {
+        if window.frames() != self.window_frames() {
             return Err(ScoreFault::WrongWindow);
         }
         to_score(self.model.scores(self.engaged, &[window.values()])[0])
@@ -251,18 +257,18 @@ fn to_score(error: f64) -> ScoreResult {
 #[allow(private_bounds)]
 impl<M: Deref<Target: Folded>> Scorer for SpartaScorer<M> {
     fn window_frames(&self) -> usize {
-        WINDOW_FRAMES
+        M::Target::FORM.window_frames()
     }
 
     fn score_frame_in_window(&self) -> usize {
-        SCORE_FRAME
+        M::Target::FORM.score_frame()
     }
 
     fn score_batch(&mut self, windows: &[Window], scores: &mut [ScoreResult]) {
-        let count = M::Target::windows_per_pass(self.engine());
+        let (count, frames) = (M::Target::windows_per_pass(self.engine()), self.window_frames());
         for (windows, scores) in windows.chunks(count).zip(scores.chunks_mut(count)) {
             match (windows, scores) {
-                ([one, other], [score, other_score]) if one.frames() == WINDOW_FRAMES && other.frames() == WINDOW_FRAMES => {
+                ([one, other], [score, other_score]) if one.frames() == frames && other.frames() == frames => {
                     let errors = self.model.scores(self.engaged, &[one.values(), other.values()]);
                     (*score, *other_score) = (to_score(errors[0]), to_score(errors[1]));
                 }

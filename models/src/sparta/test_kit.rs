@@ -1,6 +1,6 @@
 //! Seeded models and windows for tests; no published weights.
 
-use super::parameters::{EMBEDDING, HIDDEN, SpartaParameters, WINDOW_FRAMES};
+use super::parameters::{EMBEDDING, Form, HIDDEN, SpartaParameters};
 use alfred_core::scorer::Window;
 
 /// A small generator (SplitMix64): the same numbers on every target.
@@ -38,10 +38,10 @@ pub(super) fn seeded_parameters(seed: u64) -> SpartaParameters<Box<[f32]>> {
     parameters
 }
 
-/// A window of values in `-extent..extent`.
-pub(super) fn seeded_window(seed: u64, extent: f32) -> Window {
+/// A window of values in `-extent..extent`, as long as the form wants it.
+pub(super) fn seeded_window(form: Form, seed: u64, extent: f32) -> Window {
     let mut window = Window::EMPTY;
-    window.set_frames(WINDOW_FRAMES);
+    window.set_frames(form.window_frames());
     let mut random = Seeded(seed);
     window.values_mut().iter_mut().for_each(|value| *value = random.uniform(-extent, extent));
     window

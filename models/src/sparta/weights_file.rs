@@ -24,6 +24,10 @@ const _: () = assert!(LAYERS == 4 && EMBEDDING == 72 && HIDDEN == 64);
 /// Sizes that metadata may declare, and must then declare like this.
 const SIZES: [(&str, usize); 5] = [("seg_len", TOKENS), ("d_model", EMBEDDING), ("layers", LAYERS), ("heads", HEADS), ("ff", HIDDEN)];
 
+/// What to do about a form that this reader does not know: among them the first tokens form, whose tensors had the same shapes.
+const FORM_MEND: &str = "it must be \"published\" or \"tokens-2\"; weights of the first form \"tokens\" (windows of 48, squared error) cannot be used \
+                         any more: train anew with alfred-host train --arch sparta";
+
 /// Parameters on the heap.
 pub type HeapParameters = SpartaParameters<Box<[f32]>>;
 
@@ -80,7 +84,7 @@ pub fn read(bytes: &[u8]) -> Result<SpartaWeights, WeightsFault> {
     for (key, size) in SIZES {
         file.take_entry(key, &format!("this architecture has {size}"), |value| value.parse().ok().filter(|&found: &usize| found == size))?;
     }
-    let form = file.take_entry("form", "it must be \"published\" or \"tokens\"", Form::from_name)?.unwrap_or_default();
+    let form = file.take_entry("form", FORM_MEND, Form::from_name)?.unwrap_or_default();
     let mut parameters = HeapParameters::zero();
     parameters.try_visit_mut(|tensor| file.take(&tensor.name.to_string(), tensor.shape.dimensions(), tensor.values))?;
     file.refuse_others()?;

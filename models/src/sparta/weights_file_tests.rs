@@ -96,6 +96,16 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn weights_of_the_first_tokens_form_are_refused() {
+    let mut draft = Draft::new();
+    draft.metadata.insert("form".to_string(), "tokens".to_string());
+    let message = draft.message();
+    assert!(message.starts_with("metadata form = \"tokens\" is not valid: ") && message.contains("train anew"), "{message}");
+    draft.metadata.insert("form".to_string(), "tokens-2".to_string());
+    assert!(draft.read().is_ok());
+}
+
+#[test]
 fn invalid_parameters_are_not_written() {
     let mut parameters = seeded_parameters(3);
     parameters.values_mut()[PARAMETERS - 1] = f32::INFINITY;

@@ -64,7 +64,7 @@ pub fn other_weights(folder: &Folder) -> [(PathBuf, &'static str, usize); 3] {
     let metadata = GaVaeMetadata { threshold: Some(2.0), ..GaVaeMetadata::default() };
     let bytes = alfred_models::ga_vae::weights_file::write(&ga_vae, &metadata).expect("valid");
     let ga_vae = folder.write("ga-vae.safetensors", bytes);
-    [(published, "sparta-published/", 36), (tokens, "sparta-tokens/", 36), (ga_vae, "ga-vae/", 12)]
+    [(published, "sparta-published/", 36), (tokens, "sparta-tokens/", 18), (ga_vae, "ga-vae/", 12)]
 }
 
 impl Drop for Folder {

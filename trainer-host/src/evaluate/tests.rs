@@ -180,7 +180,7 @@ fn weights_of_every_architecture_become_models() {
     let ga_vae = GaVaeWeights { parameters: ga_vae::parameters::HeapParameters::zero(width), metadata: GaVaeMetadata::default() };
     let cases = [
         (sparta(Form::Published), 48, 36, PixelScale::PUBLISHED_SPARTA),
-        (sparta(Form::Tokens), 48, 36, PixelScale::PUBLISHED_SPARTA),
+        (sparta(Form::Tokens), 24, 18, PixelScale::PUBLISHED_SPARTA),
         (Weights::GaVae(ga_vae), 24, 12, PixelScale::SQUARE),
     ];
     for (weights, frames, score_frame, scale) in cases {

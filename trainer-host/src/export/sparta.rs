@@ -1,32 +1,35 @@
 //! SPARTA as an ONNX graph, in either form: attention over one key collapsed to a matrix where the form allows it, normalisations that
 //! follow a matrix centred in it.
 //!
-//! Inputs are tokens, as the published graphs have them: `src` and `tgt` (B, 24, 72). All of this is exact algebra: scores differ from the
+//! Inputs of the published form are tokens, as the published graphs have them: `src` and `tgt` (B, 24, 72); of the tokens form windows, `x`
+//! (B, 2, 24, 18). All of this is exact algebra: scores differ from the
 //! unfolded graph by rounding only. Formulas: SPARTA (arXiv 2408.15185), future-target decoder.
 
 use super::description::Description;
 use super::onnx::{Attribute, Graph};
 use crate::import::sparta::PREPROCESSING_PUBLISHED;
+use alfred_core::limits::{CHANNELS, JOINTS};
 use alfred_models::sparta::layers::{Attention, FeedForward, Norm};
-use alfred_models::sparta::parameters::{
-    EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SCORE_FRAME, TOKENS, WINDOW_FRAMES,
-};
+use alfred_models::sparta::parameters::{EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SEEN_FRAMES, TOKENS};
 use alfred_models::sparta::tokens::positional_encoding;
 use alfred_models::sparta::weights_file::SpartaWeights;
 
 /// Over the numbers of a token, which stay as an axis of length 1.
 const OVER_TOKEN: [Attribute<'static>; 2] = [Attribute::Integers("axes", &[2]), Attribute::Integer("keepdims", 1)];
 
-/// The bytes of an ONNX file for `batch` windows per run: inputs `src` and `tgt` (B, 24, 72), output `score` (B), higher = more anomalous.
+/// The bytes of an ONNX file for `batch` windows per run: inputs as above, output `score` (B), higher = more anomalous.
 #[must_use]
 pub fn to_onnx(weights: &SpartaWeights, batch: usize) -> Vec<u8> {
     let metadata = &weights.metadata;
     let description = Description {
         architecture: "sparta",
-        input_layout: "sparta_tokens",
+        input_layout: match metadata.form {
+            Form::Published => "sparta_tokens",
+            Form::Tokens => "time_major",
+        },
         score: "score",
-        window_frames: WINDOW_FRAMES,
-        score_frame: SCORE_FRAME,
+        window_frames: metadata.form.window_frames(),
+        score_frame: metadata.form.score_frame(),
         preprocessing: metadata.preprocessing.as_deref().unwrap_or(PREPROCESSING_PUBLISHED),
         threshold: metadata.threshold,
         other: &metadata.other,
@@ -94,7 +97,10 @@ impl Affine {
 impl Export {
     fn run(&mut self, weights: &SpartaWeights) {
         let parameters = &weights.parameters;
-        let [source, target] = ["src", "tgt"].map(|name| self.graph.input(name, &[self.batch, TOKENS, EMBEDDING]));
+        let [source, target] = match self.form {
+            Form::Published => ["src", "tgt"].map(|name| self.graph.input(name, &[self.batch, TOKENS, EMBEDDING])),
+            Form::Tokens => self.frame_tokens(),
+        };
         let positions: Vec<f64> =
             (0..TOKENS * EMBEDDING).map(|at| f64::from(positional_encoding(at / EMBEDDING, at % EMBEDDING))).collect();
         self.graph.constant("positions", &[1, TOKENS, EMBEDDING], &positions);
@@ -107,6 +113,7 @@ impl Export {
             memory = self.mix(&format!("{name}_self"), &from.self_attention, &memory, &from.norms[0]);
             memory = self.feed_forward(&format!("{name}_ff"), &from.feed_forward, &memory, &from.norms[1]);
         }
+        let keys = if self.form == Form::Tokens { self.unit("memory", &memory) } else { memory.clone() };
         let goal = self.graph.node("Add", "target_at", &[&target, "positions"], &[]);
         // The tokens form predicts the target without reading it: only its error does.
         let mut values = if self.form == Form::Tokens { self.repeated_positions() } else { goal.clone() };
@@ -122,7 +129,7 @@ impl Export {
                 }
                 Form::Tokens => {
                     let queries = self.normalise(&cross, &values, &from.norms[1]);
-                    let change = self.attend(&cross, &from.cross_attention, &queries, &memory);
+                    let change = self.attend(&cross, &from.cross_attention, [&queries, &keys, &memory]);
                     self.graph.node("Add", &format!("{cross}_sum"), &[&values, &change], &[])
                 }
             };
@@ -130,10 +137,38 @@ impl Export {
         }
         let goal = if self.form == Form::Tokens { goal } else { target };
         let difference = self.graph.node("Sub", "difference", &[&goal, &values], &[]);
-        let square = self.graph.node("Mul", "square", &[&difference, &difference], &[]);
+        let error = match self.form {
+            Form::Published => self.graph.node("Mul", "square", &[&difference, &difference], &[]),
+            Form::Tokens => {
+                let distance = self.graph.node("Abs", "distance", &[&difference], &[]);
+                self.frames_of("unseen", &distance, SEEN_FRAMES, TOKENS, 1)
+            }
+        };
         let axes = [Attribute::Integers("axes", &[1, 2]), Attribute::Integer("keepdims", 0)];
-        self.graph.node("ReduceMean", "score", &[&square], &axes);
+        self.graph.node("ReduceMean", "score", &[&error], &axes);
         self.graph.output("score", &[self.batch]);
+    }
+
+    /// Entries `first..last` along an axis.
+    fn frames_of(&mut self, name: &str, input: &str, first: usize, last: usize, axis: i64) -> String {
+        let [first, last, axis] = [("first", first as i64), ("last", last as i64), ("axis", axis)]
+            .map(|(what, value)| self.graph.integers(&format!("{name}_{what}"), &[value]));
+        self.graph.node("Slice", name, &[input, &first, &last, &axis], &[])
+    }
+
+    /// Tokens of the windows `x` (B, 2, T, 18), one per frame: those that were seen, the others zero, and all of them.
+    fn frame_tokens(&mut self) -> [String; 2] {
+        let window = self.graph.input("x", &[self.batch, CHANNELS, TOKENS, JOINTS]);
+        let origin = self.frames_of("origin", &window, 0, 1, 2);
+        let relative = self.graph.node("Sub", "relative", &[&window, &origin], &[]);
+        let both = self.graph.node("Concat", "both", &[&window, &relative], &[Attribute::Integer("axis", 3)]);
+        let turned = self.graph.node("Transpose", "by_frame", &[&both], &[Attribute::Integers("perm", &[0, 2, 1, 3])]);
+        let shape = self.graph.integers("tokens_shape", &[self.batch as i64, TOKENS as i64, EMBEDDING as i64]);
+        let all = self.graph.node("Reshape", "tokens", &[&turned, &shape], &[]);
+        let mask: Vec<f64> = (0..TOKENS).map(|token| if token < SEEN_FRAMES { 1.0 } else { 0.0 }).collect();
+        self.graph.constant("is_seen", &[1, TOKENS, 1], &mask);
+        let seen = self.graph.node("Mul", "seen", &[&all, "is_seen"], &[]);
+        [seen, all]
     }
 
     /// Positions for every window of a run.
@@ -152,7 +187,7 @@ impl Export {
             }
             Form::Tokens => {
                 let normalised = self.normalise(name, input, norm);
-                let change = self.attend(name, attention, &normalised, &normalised);
+                let change = self.attend(name, attention, [&normalised; 3]);
                 self.graph.node("Add", &format!("{name}_sum"), &[input, &change], &[])
             }
         }
@@ -181,7 +216,7 @@ impl Export {
     }
 
     /// Multi-head attention over tokens.
-    fn attend(&mut self, name: &str, attention: &Attention<'_>, queries: &str, keys: &str) -> String {
+    fn attend(&mut self, name: &str, attention: &Attention<'_>, [queries, keys, values]: [&str; 3]) -> String {
         let part = |number: usize| {
             let rows = number * EMBEDDING..(number + 1) * EMBEDDING;
             Affine::new(&attention.in_weight[rows.start * EMBEDDING..rows.end * EMBEDDING], &attention.in_bias[rows])
@@ -196,7 +231,7 @@ impl Export {
         };
         let query = split("query", queries, part(0).scaled(scale), &[0, 2, 1, 3]);
         let key = split("key", keys, part(1), &[0, 2, 3, 1]);
-        let value = split("value", keys, part(2), &[0, 2, 1, 3]);
+        let value = split("value", values, part(2), &[0, 2, 1, 3]);
         let scores = self.graph.node("MatMul", &format!("{name}_scores"), &[&query, &key], &[]);
         let shares = self.graph.node("Softmax", &format!("{name}_shares"), &[&scores], &[Attribute::Integer("axis", 3)]);
         let found = self.graph.node("MatMul", &format!("{name}_found"), &[&shares, &value], &[]);
@@ -219,14 +254,26 @@ impl Export {
         self.scale(name, &centred, norm)
     }
 
-    /// The rest of a layer normalisation of centred values.
-    fn scale(&mut self, name: &str, centred: &str, norm: &Norm<'_>) -> String {
-        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+    /// Layer normalisation without factors and offsets.
+    fn unit(&mut self, name: &str, input: &str) -> String {
+        let mean = self.graph.node("ReduceMean", &format!("{name}_mean"), &[input], &OVER_TOKEN);
+        let centred = self.graph.node("Sub", &format!("{name}_centred"), &[input, &mean], &[]);
+        self.over_deviation(name, &centred)
+    }
+
+    /// Centred values over their deviation.
+    fn over_deviation(&mut self, name: &str, centred: &str) -> String {
         let square = self.graph.node("Mul", &format!("{name}_square"), &[centred, centred], &[]);
         let variance = self.graph.node("ReduceMean", &format!("{name}_variance"), &[&square], &OVER_TOKEN);
         let variance = self.graph.node("Add", &format!("{name}_above_zero"), &[&variance, "epsilon"], &[]);
         let deviation = self.graph.node("Sqrt", &format!("{name}_deviation"), &[&variance], &[]);
-        let unit = self.graph.node("Div", &format!("{name}_unit"), &[centred, &deviation], &[]);
+        self.graph.node("Div", &format!("{name}_unit"), &[centred, &deviation], &[])
+    }
+
+    /// The rest of a layer normalisation of centred values.
+    fn scale(&mut self, name: &str, centred: &str, norm: &Norm<'_>) -> String {
+        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+        let unit = self.over_deviation(name, centred);
         let gain = self.graph.constant(&format!("{name}_gain"), &[EMBEDDING], &wide(norm.weight));
         let offset = self.graph.constant(&format!("{name}_offset"), &[EMBEDDING], &wide(norm.bias));
         let scaled = self.graph.node("Mul", &format!("{name}_scaled"), &[&unit, &gain], &[]);

@@ -2,6 +2,7 @@
 
 use crate::error::HostError;
 use crate::evaluate::PREPROCESSING_SQUARE;
+use crate::train::burn_device;
 use crate::train::burn_ga_vae;
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
@@ -37,7 +38,8 @@ impl Architecture {
     pub const fn score_frame_in_window(self, window_frames: usize) -> usize {
         match self {
             Self::StgNf | Self::GaVae => window_frames / 2,
-            Self::Sparta => alfred_models::sparta::parameters::SCORE_FRAME,
+            // The middle of the window's second half, which it predicts.
+            Self::Sparta => window_frames * 3 / 4,
         }
     }
 }
@@ -48,8 +50,10 @@ pub enum Backend {
     /// Derivatives written by hand where there are any (STG-NF), automatic ones elsewhere.
     #[default]
     Hand,
-    /// Automatic differentiation (burn).
+    /// Automatic differentiation (burn), on the CPU.
     Burn,
+    /// The same on a graphics processor; only in builds with the feature `gpu`.
+    Gpu,
 }
 
 /// What a fresh trainer needs to know; each architecture reads its own.
@@ -116,8 +120,10 @@ pub fn trainer_of(
             let shape = StgNfShape::new(options.frames).map_err(|fault| HostError::argument("--frames", fault))?;
             let trainer = StgNfTrainer::new(shape, options.prior_mean, &mut Random::new(seed));
             Ok(match options.backend {
-                Backend::Hand => Box::new(trainer),
-                Backend::Burn => Box::new(burn_stg_nf::trainer(trainer.parameters(), true)),
+                Backend::Hand => Box::new(trainer.on_threads(options.threads)),
+                Backend::Burn | Backend::Gpu => {
+                    Box::new(burn_stg_nf::trainer(trainer.parameters(), true).on(burn_device::of(options.backend)?))
+                }
             })
         }
         (Architecture::StgNf, Some(Weights::StgNf(weights))) => {
@@ -125,8 +131,10 @@ pub fn trainer_of(
                 return Err(HostError::argument("weights with max_hop", "only the published uniform adjacency (8 hops) can be trained"));
             }
             Ok(match options.backend {
-                Backend::Hand => Box::new(StgNfTrainer::from_parameters(weights.parameters)),
-                Backend::Burn => Box::new(burn_stg_nf::trainer(&weights.parameters, false)),
+                Backend::Hand => Box::new(StgNfTrainer::from_parameters(weights.parameters).on_threads(options.threads)),
+                Backend::Burn | Backend::Gpu => {
+                    Box::new(burn_stg_nf::trainer(&weights.parameters, false).on(burn_device::of(options.backend)?))
+                }
             })
         }
         (Architecture::Sparta, None) => {
@@ -134,14 +142,17 @@ pub fn trainer_of(
                 return Err(HostError::argument("--depth", "give 1 to 4 layers; the published form has 4"));
             }
             let parameters = burn_sparta::fresh(options.depth, &mut Random::new(seed));
-            Ok(sparta(&parameters, options.form, options, seed))
+            sparta(&parameters, options.form, options, seed)
         }
-        (Architecture::Sparta, Some(Weights::Sparta(weights))) => Ok(sparta(&weights.parameters, weights.metadata.form, options, seed)),
+        (Architecture::Sparta, Some(Weights::Sparta(weights))) => sparta(&weights.parameters, weights.metadata.form, options, seed),
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
-            Ok(Box::new(burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed)))
+            let trainer = burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed);
+            Ok(Box::new(trainer.on(burn_device::of(options.backend)?)))
         }
-        (Architecture::GaVae, Some(Weights::GaVae(weights))) => Ok(Box::new(burn_ga_vae::trainer(&weights.parameters, options.beta, seed))),
+        (Architecture::GaVae, Some(Weights::GaVae(weights))) => {
+            Ok(Box::new(burn_ga_vae::trainer(&weights.parameters, options.beta, seed).on(burn_device::of(options.backend)?)))
+        }
         (wanted, Some(weights)) => {
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
@@ -149,11 +160,11 @@ pub fn trainer_of(
 }
 
 /// SPARTA's trainer: the hand-derived step where there is one.
-fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, seed: u64) -> Box<dyn Trainer> {
+fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, seed: u64) -> Result<Box<dyn Trainer>, HostError> {
     if form == Form::Tokens && options.backend == Backend::Hand && options.dropout == 0.0 {
-        return Box::new(SpartaTrainer::new(parameters, options.threads));
+        return Ok(Box::new(SpartaTrainer::new(parameters, options.threads)));
     }
-    Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed))
+    Ok(Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed).on(burn_device::of(options.backend)?)))
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The

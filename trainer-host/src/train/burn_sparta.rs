@@ -8,9 +8,9 @@ use crate::train::burn_trainer::{BurnModel, BurnTrainer, Mode, Outcome};
 use crate::train::checkpoint::Metadata;
 use crate::train::optimiser::{Adam, Optimiser};
 use alfred_models::sparta::parameters::{
-    EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SpartaParameters, Stack, TOKENS, WINDOW_FRAMES,
+    EMBEDDING, Form, HEAD_VALUES, HEADS, HIDDEN, LAYERS, NORM_EPSILON, SpartaParameters, Stack, TOKENS,
 };
-use alfred_models::sparta::tokens::{Half, positional_encoding, tokens};
+use alfred_models::sparta::tokens::{Half, frame_tokens, positional_encoding, tokens};
 use alfred_models::sparta::weights_file::{ARCHITECTURE, HeapParameters};
 use alfred_synth::random::Random;
 use burn::tensor::Tensor;
@@ -71,7 +71,7 @@ pub fn fresh(depth: usize, random: &mut Random) -> HeapParameters {
 
 impl BurnModel for SpartaModel {
     fn frames(&self) -> usize {
-        WINDOW_FRAMES
+        self.form.window_frames()
     }
 
     fn specs(&self) -> &[TensorSpec] {
@@ -81,7 +81,12 @@ impl BurnModel for SpartaModel {
     fn forward(&self, leaves: &Leaves, samples: &Samples, place: &Place, mode: Mode<'_>) -> Outcome {
         let count = samples.count;
         let sequence = |half: Half| {
-            let values = (0..count).flat_map(|index| tokens(samples.window(index), half).into_iter().flatten()).collect();
+            let of_window = |index| match (self.form, half) {
+                (Form::Published, half) => tokens(samples.window(index), half),
+                (Form::Tokens, Half::Source) => frame_tokens(samples.window(index))[0],
+                (Form::Tokens, Half::Target) => frame_tokens(samples.window(index))[1],
+            };
+            let values = (0..count).flat_map(|index| of_window(index).into_iter().flatten()).collect();
             place.tensor::<2>(values, [count * TOKENS, EMBEDDING])
         };
         let target = sequence(Half::Target);
@@ -100,20 +105,29 @@ impl BurnModel for SpartaModel {
             Form::Published => pass.drop_some(target.clone() + positions.clone()),
             Form::Tokens => positions.clone(),
         };
+        let mut keys = memory.clone();
         for (stack, speaking) in Stack::ALL.into_iter().zip(self.speaking) {
             for speaks in speaking {
                 match stack {
                     _ if !speaks => pass.skip(stack),
                     Stack::Encoder => memory = pass.layer(memory, None),
-                    Stack::Decoder => prediction = pass.layer(prediction, Some(&memory)),
+                    Stack::Decoder => prediction = pass.layer(prediction, Some((&keys, &memory))),
                 }
             }
+            if stack == Stack::Encoder && self.form == Form::Tokens {
+                let [ones, zeros] = [1.0, 0.0].map(|value| place.tensor::<2>(vec![value; EMBEDDING], [1, EMBEDDING]));
+                keys = layer_norm(memory.clone(), ones, zeros, NORM_EPSILON);
+            }
         }
-        let error = match self.form {
-            Form::Published => target - prediction,
-            Form::Tokens => target + positions - prediction,
+        let errors = match self.form {
+            Form::Published => {
+                let error = target - prediction;
+                error.clone() * error
+            }
+            Form::Tokens => (target + positions - prediction).abs(),
         };
-        let scores = (error.clone() * error).reshape([count, TOKENS * EMBEDDING]).mean_dim(1).reshape([count]);
+        let unseen = self.form.first_predicted() * EMBEDDING..TOKENS * EMBEDDING;
+        let scores = errors.reshape([count, TOKENS * EMBEDDING]).slice([0..count, unseen]).mean_dim(1).reshape([count]);
         Outcome { loss: margin_loss(scores.clone(), &samples.labels, place), scores, statistics: Vec::new() }
     }
 
@@ -162,16 +176,16 @@ impl Pass<'_> {
         self.leaves = self.leaves.as_slice()[stack.table().len()..].iter();
     }
 
-    /// `memory`: what the cross-attention of a decoder layer reads.
-    fn layer(&mut self, mut values: Tensor<2>, memory: Option<&Tensor<2>>) -> Tensor<2> {
+    /// `memory`: what the cross-attention of a decoder layer makes its keys and its values of.
+    fn layer(&mut self, mut values: Tensor<2>, memory: Option<(&Tensor<2>, &Tensor<2>)>) -> Tensor<2> {
         // Storage order: all attentions, the feed-forward network, all norms.
         let own = Attention(self.take());
         let cross = memory.map(|memory| (Attention(self.take()), memory));
         let [first_weight, first_bias, second_weight, second_bias] = self.take();
         let form = self.form;
-        values = self.residual(values, |_, values| attend(form, &own, &values, &values));
-        if let Some((cross, memory)) = cross {
-            values = self.residual(values, |_, values| attend(form, &cross, &values, memory));
+        values = self.residual(values, |_, values| attend(form, &own, [&values; 3]));
+        if let Some((cross, (keys, memory))) = cross {
+            values = self.residual(values, |_, values| attend(form, &cross, [&values, keys, memory]));
         }
         self.residual(values, |pass, values| {
             let hidden = pass.drop_some(relu(linear(values, first_weight, first_bias)));
@@ -211,8 +225,8 @@ impl Pass<'_> {
     }
 }
 
-/// Multi-head attention of (N * 24, 72) queries to as many keys; which keys a query sees is the form's.
-fn attend(form: Form, attention: &Attention, queries: &Tensor<2>, keys: &Tensor<2>) -> Tensor<2> {
+/// Multi-head attention of (N * 24, 72) queries to as many keys and their values; which keys a query sees is the form's.
+fn attend(form: Form, attention: &Attention, [queries, keys, values]: [&Tensor<2>; 3]) -> Tensor<2> {
     let Attention([in_weight, in_bias, out_weight, out_bias]) = attention;
     // Part 0 makes queries, 1 keys, 2 values.
     let project = |input: &Tensor<2>, part: usize| {
@@ -221,11 +235,11 @@ fn attend(form: Form, attention: &Attention, queries: &Tensor<2>, keys: &Tensor<
     };
     let found = match form {
         // One key: the softmax is 1.
-        Form::Published => project(keys, 2),
+        Form::Published => project(values, 2),
         Form::Tokens => {
             let count = queries.dims()[0] / TOKENS;
             let heads = |values: Tensor<2>| values.reshape([count, TOKENS, HEADS, HEAD_VALUES]).swap_dims(1, 2);
-            let (queries, values) = (heads(project(queries, 0)), heads(project(keys, 2)));
+            let (queries, values) = (heads(project(queries, 0)), heads(project(values, 2)));
             let keys = heads(project(keys, 1)).swap_dims(2, 3);
             let weights = softmax(queries.matmul(keys) * (1.0 / libm::sqrt(HEAD_VALUES as f64)), 3);
             weights.matmul(values).swap_dims(1, 2).reshape([count * TOKENS, EMBEDDING])

@@ -10,7 +10,7 @@ use crate::train::checkpoint::{Metadata, Tensors};
 use crate::train::run::scores;
 use crate::train::trainer::Trainer;
 use alfred_core::scorer::{ScoreFault, Window};
-use alfred_models::sparta::parameters::{Form, WINDOW_FRAMES};
+use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::reference::forward;
 use alfred_models::sparta::weights_file::HeapParameters;
 use alfred_synth::random::Random;
@@ -22,8 +22,8 @@ const SCORE_TOLERANCE: f64 = 1e-5;
 /// Relative L2 error of f32 gradients against f64.
 const PRECISION_TOLERANCE: f64 = 5e-6;
 
-fn set(count: usize, seed: u64) -> WindowSet {
-    random_set(WINDOW_FRAMES, count, &mut Random::new(seed))
+fn set(form: Form, count: usize, seed: u64) -> WindowSet {
+    random_set(form.window_frames(), count, &mut Random::new(seed))
 }
 
 /// Parameters with no zero among them.
@@ -36,8 +36,8 @@ fn parameters(seed: u64) -> HeapParameters {
 
 #[test]
 fn scores_are_those_of_the_oracle_and_of_the_device() {
-    let set = set(9, 31);
     for form in Form::ALL {
+        let set = set(form, 9, 31);
         let parameters = parameters(5);
         let mut trainer = trainer(&parameters, form, 0.1, 1);
         let bytes = write_weights(&trainer, &Metadata::new());
@@ -45,7 +45,7 @@ fn scores_are_those_of_the_oracle_and_of_the_device() {
         let model = FileModel::of(weights, Path::new("memory")).expect("a model");
         let mut scorer = model.scorer(Lane::Exact).expect("a scorer");
         let (mut window, mut result) = ([Window::EMPTY], [Err(ScoreFault::NotFinite)]);
-        window[0].set_frames(WINDOW_FRAMES);
+        window[0].set_frames(form.window_frames());
         for (index, ours) in scores(&mut trainer, &set, 4).into_iter().enumerate() {
             let truth = forward(&parameters, form, set.window(index as u32)).score;
             assert!((ours / truth - 1.0).abs() < SCORE_TOLERANCE, "{form:?} window {index}: {ours}, oracle {truth}");
@@ -59,9 +59,9 @@ fn scores_are_those_of_the_oracle_and_of_the_device() {
 
 #[test]
 fn gradients_are_slopes_and_precise() {
-    let set = set(12, 32);
-    let samples = Samples::of(&set, Batch { items: &items(&set)[1..3] });
     for form in Form::ALL {
+        let set = set(form, 12, 32);
+        let samples = Samples::of(&set, Batch { items: &items(&set)[1..3] });
         let parameters = parameters(6);
         let trainer = trainer(&parameters, form, 0.0, 1);
         let (_, exact, _) = trainer.loss_and_gradient(&samples, DType::F64);
@@ -100,7 +100,7 @@ fn gradients_are_slopes_and_precise() {
 
 #[test]
 fn the_published_form_leaves_queries_and_keys_alone() {
-    let set = set(4, 33);
+    let set = set(Form::Published, 4, 33);
     let trainer = trainer(&parameters(8), Form::Published, 0.0, 1);
     let (_, gradient, _) = trainer.loss_and_gradient(&Samples::of(&set, Batch { items: &items(&set) }), DType::F32);
     let queries_and_keys = 2 * 72 * 72;
@@ -110,7 +110,7 @@ fn the_published_form_leaves_queries_and_keys_alone() {
 
 #[test]
 fn training_repeats_bit_by_bit_and_resumes_within_its_noise() {
-    let set = set(24, 34);
+    let set = set(Form::Tokens, 24, 34);
     let items = items(&set);
     let options = TrainerOptions { dropout: 0.1, ..TrainerOptions::default() };
     let fresh = || trainer_of(Architecture::Sparta, None, &options, 3).expect("a trainer");
@@ -134,9 +134,9 @@ fn training_repeats_bit_by_bit_and_resumes_within_its_noise() {
 /// The margin: a window labelled anomalous ends higher than the same training with it labelled normal, and the rest stays low.
 #[test]
 fn labels_push_anomalous_windows_up() {
-    let plain = set(30, 35);
+    let plain = set(Form::Tokens, 30, 35);
     let ends = |labelled: bool| {
-        let mut set = WindowSet::new(WINDOW_FRAMES);
+        let mut set = WindowSet::new(plain.frames());
         for index in 0..plain.len() as u32 {
             let factor = if index % 5 == 0 { 0.2 } else { 1.0 };
             let values: Vec<f32> = plain.window(index).iter().map(|value| value * factor).collect();

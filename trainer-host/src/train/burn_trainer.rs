@@ -4,6 +4,7 @@
 //! the weights per step (about a thousandth of a step's time on a CPU) and keeps optimiser, checkpoints and files free of the library.
 
 use crate::dataset::windows::{Batch, WindowSet};
+use crate::train::burn_device;
 use crate::train::burn_tensors::{Leaves, Place, Samples, TensorSpec};
 use crate::train::checkpoint::Metadata;
 use crate::train::optimiser::{Optimiser, clip_norm};
@@ -77,7 +78,13 @@ impl<M: BurnModel> BurnTrainer<M> {
     /// function of `seed` and the number of steps done.
     #[must_use]
     pub fn new(model: M, values: Vec<f32>, optimiser: Optimiser, gradient_norm_max: f64, seed: u64, is_fresh: bool) -> Self {
-        Self { model, values, optimiser, gradient_norm_max, seed, is_fresh, device: device() }
+        Self { model, values, optimiser, gradient_norm_max, seed, is_fresh, device: burn_device::cpu() }
+    }
+
+    /// The same, computed elsewhere than on the CPU.
+    #[must_use]
+    pub fn on(self, device: Device) -> Self {
+        Self { device, ..self }
     }
 
     /// All values, in storage order.
@@ -154,14 +161,9 @@ impl<M: BurnModel> BurnTrainer<M> {
     }
 }
 
-/// The device that trains: the CPU, unless this build has a GPU backend.
-fn device() -> Device {
-    Device::default()
-}
-
 /// A tensor's values, rows first.
 pub(super) fn doubles<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    // Reading back a CPU tensor of numbers cannot fail; an empty answer is found by whoever counts.
+    // Reading back numbers fails when a GPU is lost; an empty answer is found by whoever counts.
     tensor.try_into_vec_as::<f64>().unwrap_or_default()
 }
 

@@ -22,6 +22,8 @@ pub mod sparta_step;
 
 pub mod sparta_trainer;
 
+pub mod burn_device;
+
 pub mod burn_tensors;
 
 pub mod burn_trainer;

@@ -204,6 +204,51 @@ impl Kernel for NormaliseBack<'_> {
     }
 }
 
+/// The encoder's output as the decoder's attentions read it: keys of its normalised values (factors 1, offsets 0), values of it as it is; and
+/// the gradients of both.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The encoder's stream, at last its output.
+    pub plain: Vec<f32>,
+    /// Gradient of `plain`, without what goes through `norm` until [`Memory::close`].
+    pub gradient: Vec<f32>,
+    norm: Norm,
+    unit_gradient: Vec<f32>,
+}
+
+impl Memory {
+    /// Room for so many tokens.
+    #[must_use]
+    pub fn new(rows: usize) -> Self {
+        let tokens = || vec![0.0; rows * EMBEDDING];
+        Self { plain: tokens(), gradient: tokens(), norm: Norm::new(NormPlace(0), rows), unit_gradient: tokens() }
+    }
+
+    /// Normalises what the encoder left.
+    pub fn normalise(&mut self) {
+        run_widest(Normalise { norm: &mut self.norm, weight: &[1.0; EMBEDDING], bias: &[0.0; EMBEDDING], inputs: &self.plain });
+    }
+
+    /// Before the way back: no gradient yet.
+    pub fn open(&mut self) {
+        self.gradient.fill(0.0);
+        self.unit_gradient.fill(0.0);
+    }
+
+    /// After the decoder's way back: takes the keys' gradient through the normalisation.
+    pub fn close(&mut self) {
+        let [mut of_weight, mut of_bias] = [[0.0; EMBEDDING]; 2];
+        run_widest(NormaliseBack {
+            norm: &self.norm,
+            weight: &[1.0; EMBEDDING],
+            outer: &mut self.unit_gradient,
+            sums: &mut self.gradient,
+            of_weight: &mut of_weight,
+            of_bias: &mut of_bias,
+        });
+    }
+}
+
 /// Adds a part's output to the stream.
 pub fn add(stream: &mut [f32], change: &[f32]) {
     stream.iter_mut().zip(change).for_each(|(value, change)| *value += change);
@@ -257,12 +302,15 @@ impl AttentionPart {
     }
 
     /// Adds what the stream's tokens find among `memory`, or among themselves.
-    pub fn forward(&mut self, parameters: &Parameters<'_>, stream: &mut [f32], memory: Option<&[f32]>, scratch: &mut Scratch) {
+    pub fn forward(&mut self, parameters: &Parameters<'_>, stream: &mut [f32], memory: Option<&Memory>, scratch: &mut Scratch) {
         let rows = stream.len() / EMBEDDING;
         self.norm.forward(parameters, stream);
         let transposed = &parameters.transposed[self.place.in_weight..][..PARTS * EMBEDDING];
         let bias = &parameters.plain[self.place.in_bias..][..PARTS];
-        for (first, last, inputs) in [(0, EMBEDDING, &*self.norm.out), (EMBEDDING, PARTS, memory.unwrap_or(&self.norm.out))] {
+        let own = &*self.norm.out;
+        let (keys, values) = memory.map_or((own, own), |memory| (&memory.norm.out, &memory.plain));
+        for (part, inputs) in [own, keys, values].into_iter().enumerate() {
+            let (first, last) = (part * EMBEDDING, (part + 1) * EMBEDDING);
             let right = Right { values: &transposed[first..], step: PARTS };
             linear(rows, inputs, EMBEDDING, right, &bias[first..last], &mut self.parts[first..], PARTS);
         }
@@ -278,7 +326,7 @@ impl AttentionPart {
         &self,
         parameters: &Parameters<'_>,
         outer: &mut [f32],
-        memory: Option<(&[f32], &mut [f32])>,
+        memory: Option<&mut Memory>,
         scratch: &mut Scratch,
         gradient: &mut [f32],
     ) {
@@ -301,9 +349,10 @@ impl AttentionPart {
         };
         match memory {
             None => send(0, PARTS, &self.norm.out, &mut scratch.inner),
-            Some((memory, of_memory)) => {
+            Some(memory) => {
                 send(0, EMBEDDING, &self.norm.out, &mut scratch.inner);
-                send(EMBEDDING, PARTS, memory, of_memory);
+                send(EMBEDDING, 2 * EMBEDDING, &memory.norm.out, &mut memory.unit_gradient);
+                send(2 * EMBEDDING, PARTS, &memory.plain, &mut memory.gradient);
             }
         }
         self.norm.back(parameters, &mut scratch.inner, outer, gradient);

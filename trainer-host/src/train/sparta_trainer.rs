@@ -11,7 +11,7 @@ use crate::train::optimiser::{Adam, clip_norm};
 use crate::train::sparta_layers::Parameters;
 use crate::train::sparta_step::{CHUNK, Places, Workspace};
 use crate::train::trainer::{StepReport, TrainFault, Trainer};
-use alfred_models::sparta::parameters::{Form, PARAMETERS, SpartaParameters, WINDOW_FRAMES};
+use alfred_models::sparta::parameters::{Form, PARAMETERS, SpartaParameters};
 use alfred_models::sparta::weights_file::HeapParameters;
 use std::thread;
 
@@ -33,7 +33,7 @@ pub struct SpartaTrainer {
 pub struct BatchGradient {
     /// As [`crate::train::burn_tensors::margin_loss`].
     pub loss: f64,
-    /// Mean squared errors of the windows.
+    /// Mean absolute errors of the windows.
     pub scores: Vec<f64>,
     /// In storage order.
     pub gradient: Vec<f32>,
@@ -135,7 +135,7 @@ impl SpartaTrainer {
 
 impl Trainer for SpartaTrainer {
     fn window_frames(&self) -> usize {
-        WINDOW_FRAMES
+        Form::Tokens.window_frames()
     }
 
     fn parameter_count(&self) -> usize {
@@ -148,7 +148,7 @@ impl Trainer for SpartaTrainer {
     }
 
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {
-        if set.frames() != WINDOW_FRAMES {
+        if set.frames() != self.window_frames() {
             return Err(TrainFault::WrongWindow);
         }
         let BatchGradient { loss, mut gradient, .. } = self.loss_and_gradient(&Samples::of(set, batch));

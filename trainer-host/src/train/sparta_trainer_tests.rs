@@ -7,11 +7,14 @@ use crate::train::burn_sparta::{fresh, trainer};
 use crate::train::burn_tensors::Samples;
 use crate::train::run::scores;
 use crate::train::sparta_trainer::SpartaTrainer;
-use alfred_models::sparta::parameters::{Form, WINDOW_FRAMES};
+use alfred_models::sparta::parameters::Form;
 use alfred_models::sparta::reference::forward;
 use alfred_models::sparta::weights_file::HeapParameters;
 use alfred_synth::random::Random;
 use burn::tensor::DType;
+
+/// Detections of a window.
+const WINDOW_FRAMES: usize = Form::Tokens.window_frames();
 
 /// Relative L2 error of the f32 gradient against f64.
 const GRADIENT_TOLERANCE: f64 = 5e-6;

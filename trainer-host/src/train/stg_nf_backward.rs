@@ -10,6 +10,7 @@ use crate::train::stg_nf_forward::{FlowTrace, Moments, Network, PRIOR_VARIANCE, 
 use alfred_core::limits::JOINTS;
 use alfred_models::stg_nf::parameters::{BATCH_NORM_EPSILON, BatchNorm, FLOWS, FlowParameters, StgNfParameters, TAPS_MAX};
 use core::f64::consts::LN_2;
+use rayon::prelude::*;
 
 /// Buffers of the backward pass; kept between batches.
 #[derive(Debug, Default)]
@@ -67,11 +68,13 @@ impl Gradients {
         let size = workspace.shape.frames() * JOINTS;
         let factor = (unit / PRIOR_VARIANCE) as f32;
         for (state, gradient) in [(FLOWS, &mut self.conditioner), (FLOWS + 1, &mut self.transformed)] {
-            gradient.clear();
-            for (block, values) in workspace.states[state].chunks_exact(size).enumerate() {
-                let prior = &workspace.priors[block];
-                gradient.extend(values.iter().map(|value| map(|lane| factor * (value[lane] - prior[lane]))));
-            }
+            gradient.resize(workspace.blocks() * size, ZERO);
+            let blocks = gradient.par_chunks_exact_mut(size).zip(workspace.states[state].par_chunks_exact(size)).zip(&workspace.priors);
+            blocks.for_each(|((gradient, values), prior)| {
+                for (gradient, value) in gradient.iter_mut().zip(values) {
+                    *gradient = map(|lane| factor * (value[lane] - prior[lane]));
+                }
+            });
         }
         let rows = workspace.blocks() * workspace.shape.frames();
         for buffer in self.outputs.iter_mut().chain(&mut self.hidden) {
@@ -86,16 +89,20 @@ impl Gradients {
         let network = Network::new(&workspace.traces[flow]);
         let (bias, factor) = actnorm(parameters, 0);
         let unit = unit as f32;
-        let mut totals = Sums::default();
-        for block in 0..workspace.blocks() {
+        let size = frames * JOINTS;
+        let [first, second] = &mut self.outputs;
+        let outputs = first.par_chunks_exact_mut(frames).zip(second.par_chunks_exact_mut(frames));
+        let gradients = self.transformed.par_chunks_exact_mut(size).zip(self.conditioner.par_chunks_exact_mut(size));
+        let sums = outputs.zip(gradients).enumerate().map(|(block, ((first, second), (transformed, direct)))| {
             let mut sums = [LaneSum::ZERO; 6];
-            for row in block * frames..(block + 1) * frames {
+            for time in 0..frames {
+                let row = block * frames + time;
                 let start = [0, 1].map(|output| network.start(output, &workspace.convolved[flow][output][row]));
-                let places = row * JOINTS..(row + 1) * JOINTS;
+                let (places, own) = (row * JOINTS..(row + 1) * JOINTS, time * JOINTS..(time + 1) * JOINTS);
                 let mut row_sums = [ZERO; 6];
                 let inputs = workspace.states[flow][places.clone()].iter().zip(&workspace.states[flow + 1][places.clone()]);
-                let inputs = inputs.zip(&workspace.scales[flow][places.clone()]);
-                let outputs = self.transformed[places.clone()].iter_mut().zip(&mut self.conditioner[places]);
+                let inputs = inputs.zip(&workspace.scales[flow][places]);
+                let outputs = transformed[own.clone()].iter_mut().zip(&mut direct[own]);
                 for (((other, conditioner), scale), (transformed, direct)) in inputs.zip(outputs) {
                     for lane in 0..LANES {
                         let (z, s) = (conditioner[lane], scale[lane]);
@@ -117,21 +124,16 @@ impl Gradients {
                         row_sums[5][lane] += d_value * value;
                     }
                 }
-                (self.outputs[0][row], self.outputs[1][row]) = (row_sums[0], row_sums[1]);
+                (first[time], second[time]) = (row_sums[0], row_sums[1]);
                 for (sum, row) in sums.iter_mut().zip(&row_sums) {
                     sum.add(row);
                 }
             }
-            let live = workspace.live(block);
-            let [shift, raw, shift_z, raw_z, other, other_value] = sums.map(|sum| sum.total(live));
-            totals.outputs[0] += shift;
-            totals.outputs[1] += raw;
-            totals.outputs_conditioner[0] += shift_z;
-            totals.outputs_conditioner[1] += raw_z;
-            totals.other += other;
-            totals.other_value += other_value;
-        }
-        totals
+            sums
+        });
+        let sums: Vec<_> = sums.collect();
+        let [shift, raw, shift_z, raw_z, other, other_value] = workspace.totals(&sums);
+        Sums { outputs: [shift, raw], outputs_conditioner: [shift_z, raw_z], other, other_value }
     }
 
     /// Back through the normalisation after the convolution, the convolution, and the ReLU before it.
@@ -157,11 +159,14 @@ impl Gradients {
             let a = (sums.outputs[output] / count) as f32;
             let b = (with_value * deviation * deviation / count) as f32;
             let mean = moments.mean as f32;
-            for (dy, x) in self.outputs[output].iter_mut().zip(&workspace.convolved[flow][output]) {
-                for lane in 0..LANES {
-                    dy[lane] = gain * (dy[lane] - a - b * (x[lane] - mean));
+            let blocks = self.outputs[output].par_chunks_exact_mut(frames).zip(workspace.convolved[flow][output].par_chunks_exact(frames));
+            blocks.for_each(|(dy, x)| {
+                for (dy, x) in dy.iter_mut().zip(x) {
+                    for lane in 0..LANES {
+                        dy[lane] = gain * (dy[lane] - a - b * (x[lane] - mean));
+                    }
                 }
-            }
+            });
         }
         self.through_convolution(workspace, flow, parameters, gradient);
     }
@@ -170,31 +175,32 @@ impl Gradients {
     fn sum_of_products(&self, workspace: &Workspace, output: usize, values: &[Lane], mean: f64) -> f64 {
         let frames = workspace.shape.frames();
         let mean = mean as f32;
-        let blocks = self.outputs[output].chunks_exact(frames).zip(values.chunks_exact(frames));
-        workspace.total(blocks.map(|(gradients, values)| {
+        let blocks = self.outputs[output].par_chunks_exact(frames).zip(values.par_chunks_exact(frames));
+        let sums = blocks.map(|(gradients, values)| {
             let mut sum = LaneSum::ZERO;
             for (gradient, value) in gradients.iter().zip(values) {
                 sum.add(&map(|lane| gradient[lane] * (value[lane] - mean)));
             }
-            sum
-        }))
+            [sum]
+        });
+        workspace.totals(&sums.collect::<Vec<_>>())[0]
     }
 
     fn through_convolution(&mut self, workspace: &Workspace, flow: usize, parameters: &FlowParameters, gradient: &mut FlowParameters) {
         let (frames, taps, padding) = (workspace.shape.frames(), workspace.shape.taps(), workspace.shape.padding());
         let before = workspace.traces[flow].before;
-        let mut hidden = [vec![ZERO; frames], vec![ZERO; frames]];
-        let mut kernel_gradient = [0.0_f64; 4 * TAPS_MAX];
-        for block in 0..workspace.blocks() {
-            let rows = block * frames..(block + 1) * frames;
-            hidden_rows(&workspace.means[flow][rows.clone()], &before, &mut hidden);
-            for input in 0..2 {
-                self.hidden[input][rows.clone()].fill(ZERO);
-            }
-            for output in 0..2 {
-                let outputs = &self.outputs[output][rows.clone()];
-                for input in 0..2 {
-                    let d_hidden = &mut self.hidden[input][rows.clone()];
+        let [first, second] = &mut self.hidden;
+        let d_hidden = first.par_chunks_exact_mut(frames).zip(second.par_chunks_exact_mut(frames));
+        let outputs = self.outputs[0].par_chunks_exact(frames).zip(self.outputs[1].par_chunks_exact(frames));
+        let blocks = d_hidden.zip(outputs).zip(workspace.means[flow].par_chunks_exact(frames)).enumerate();
+        let room = || [vec![ZERO; frames], vec![ZERO; frames]];
+        let sums = blocks.map_init(room, |hidden, (block, (((first, second), outputs), means))| {
+            hidden_rows(means, &before, hidden);
+            let (mut d_hidden, outputs) = ([first, second], [outputs.0, outputs.1]);
+            let mut kernel_gradient = [0.0_f64; 4 * TAPS_MAX];
+            for (d_hidden, input) in d_hidden.iter_mut().zip(0..) {
+                d_hidden.fill(ZERO);
+                for (output, outputs) in outputs.into_iter().enumerate() {
                     for tap in 0..taps {
                         // Output time t reads hidden time t + tap - padding.
                         let weight = parameters.tcn_weight[(output * 2 + input) * taps + tap];
@@ -210,15 +216,20 @@ impl Gradients {
                         }
                         let mut total = LaneSum::ZERO;
                         total.add(&sum);
-                        kernel_gradient[(output * 2 + input) * taps + tap] += total.total(workspace.live(block));
+                        kernel_gradient[(output * 2 + input) * taps + tap] = total.total(workspace.live(block));
                     }
                 }
             }
-            for (d_hidden, hidden) in self.hidden.iter_mut().zip(&hidden) {
-                for (d_value, value) in d_hidden[rows.clone()].iter_mut().zip(hidden) {
+            for (d_hidden, hidden) in d_hidden.into_iter().zip(&*hidden) {
+                for (d_value, value) in d_hidden.iter_mut().zip(hidden) {
                     *d_value = map(|lane| if value[lane] > 0.0 { d_value[lane] } else { 0.0 });
                 }
             }
+            kernel_gradient
+        });
+        let mut kernel_gradient = [0.0_f64; 4 * TAPS_MAX];
+        for own in sums.collect::<Vec<_>>() {
+            kernel_gradient.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
         }
         for (out, value) in gradient.tcn_weight.iter_mut().zip(kernel_gradient) {
             *out = value as f32;
@@ -258,19 +269,20 @@ impl Gradients {
         }
         let (_, factor) = actnorm(parameters, 1);
         let before = trace.before.map(|affine| affine.factor as f32);
-        let (mut total, mut total_value) = (0.0, 0.0);
-        for block in 0..workspace.blocks() {
+        let hidden = &self.hidden;
+        let sums = self.conditioner.par_chunks_exact_mut(frames * JOINTS).enumerate().map(|(block, block_gradient)| {
             let (mut sum, mut sum_value) = (LaneSum::ZERO, LaneSum::ZERO);
-            for row in block * frames..(block + 1) * frames {
+            for (time, gradient) in block_gradient.chunks_exact_mut(JOINTS).enumerate() {
+                let row = block * frames + time;
                 let mean = &workspace.means[flow][row];
-                let (first, second) = (&self.hidden[0][row], &self.hidden[1][row]);
+                let (first, second) = (&hidden[0][row], &hidden[1][row]);
                 let shared = map(|lane| {
                     let d_mean = before[0] * first[lane] + before[1] * second[lane] + mean_map.at(mean[lane]);
                     d_mean * (1.0 / JOINTS as f32)
                 });
                 let (mut row_sum, mut row_value) = (ZERO, ZERO);
                 let places = row * JOINTS..(row + 1) * JOINTS;
-                for (gradient, value) in self.conditioner[places.clone()].iter_mut().zip(&workspace.states[flow + 1][places]) {
+                for (gradient, value) in gradient.iter_mut().zip(&workspace.states[flow + 1][places]) {
                     for lane in 0..LANES {
                         let d_value = gradient[lane] + shared[lane] + element_map.at(value[lane]);
                         row_sum[lane] += d_value;
@@ -281,9 +293,10 @@ impl Gradients {
                 sum.add(&row_sum);
                 sum_value.add(&row_value);
             }
-            total += sum.total(workspace.live(block));
-            total_value += sum_value.total(workspace.live(block));
-        }
+            [sum, sum_value]
+        });
+        let sums: Vec<_> = sums.collect();
+        let [total, total_value] = workspace.totals(&sums);
         gradient.actnorm_bias[1] = (total * f64::from(factor)) as f32;
         gradient.actnorm_logs[1] = total_value as f32;
     }
@@ -292,18 +305,17 @@ impl Gradients {
     fn hidden_sums(&self, workspace: &Workspace, flow: usize, channel: usize, mean: f64) -> (f64, f64) {
         let frames = workspace.shape.frames();
         let mean = mean as f32;
-        let (mut sum, mut product) = (0.0, 0.0);
-        for block in 0..workspace.blocks() {
-            let (mut sums, mut products) = (LaneSum::ZERO, LaneSum::ZERO);
-            let rows = block * frames..(block + 1) * frames;
-            for (gradient, value) in self.hidden[channel][rows.clone()].iter().zip(&workspace.means[flow][rows]) {
-                sums.add(gradient);
-                products.add(&map(|lane| gradient[lane] * (value[lane] - mean)));
+        let blocks = self.hidden[channel].par_chunks_exact(frames).zip(workspace.means[flow].par_chunks_exact(frames));
+        let sums = blocks.map(|(gradients, means)| {
+            let (mut sum, mut product) = (LaneSum::ZERO, LaneSum::ZERO);
+            for (gradient, value) in gradients.iter().zip(means) {
+                sum.add(gradient);
+                product.add(&map(|lane| gradient[lane] * (value[lane] - mean)));
             }
-            sum += sums.total(workspace.live(block));
-            product += products.total(workspace.live(block));
-        }
-        (sum, product)
+            [sum, product]
+        });
+        let sums: Vec<_> = sums.collect();
+        workspace.totals(&sums).into()
     }
 }
 

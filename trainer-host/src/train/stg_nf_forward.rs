@@ -3,12 +3,16 @@
 //! The formulas are those of "Normalizing Flows for Human Pose Anomaly Detection" (ICCV 2023) with its uniform adjacency: the graph
 //! convolution is the mean over the 18 joints, so that everything up to the temporal convolution is computed once per frame instead
 //! of once per joint, and batch normalisations of affine maps follow from the moments of their input. Both hold in training too.
+//!
+//! Blocks are computed on the threads of the pool that the caller is in. Every sum over a batch adds its blocks' sums in their order, so the bits
+//! do not depend on the number of threads.
 
 use crate::dataset::windows::{Batch, WindowSet};
 use crate::train::lanes::{LANES, Lane, LaneSum, ZERO, exp, map};
 use alfred_core::limits::JOINTS;
 use alfred_models::stg_nf::parameters::{BATCH_NORM_EPSILON, BatchNorm, FLOWS, FlowParameters, StgNfParameters, StgNfShape};
 use core::f64::consts::{LN_2, TAU};
+use rayon::prelude::*;
 
 /// Variance of the prior: the published code adds this to a variance of one.
 pub const PRIOR_VARIANCE: f64 = 1.0 + 1e-6;
@@ -136,6 +140,12 @@ impl Workspace {
         sums.enumerate().map(|(block, sum)| sum.total(self.live(block))).sum()
     }
 
+    /// The same for several sums of each block.
+    #[must_use]
+    pub fn totals<const N: usize>(&self, sums: &[[LaneSum; N]]) -> [f64; N] {
+        core::array::from_fn(|place| self.total(sums.iter().map(|sums| sums[place])))
+    }
+
     /// Lays a batch out in lanes.
     pub fn load(&mut self, set: &WindowSet, batch: Batch<'_>, prior_mean: f32) {
         let frames = self.shape.frames();
@@ -151,21 +161,25 @@ impl Workspace {
         self.priors = vec![ZERO; blocks];
         self.log_determinants = vec![[0.0; LANES]; blocks];
         self.nll = vec![0.0; self.samples];
-        for sample in 0..blocks * LANES {
-            let (block, lane) = (sample / LANES, sample % LANES);
-            let item = batch.items.get(sample);
-            let window = item.map(|item| set.window(item.window));
-            self.priors[block][lane] = item.map_or(0.0, |item| prior_mean * set.label(item.window));
-            let sign = if item.is_some_and(|item| item.mirrored) { -1.0 } else { 1.0 };
-            for time in 0..frames {
-                for joint in 0..JOINTS {
-                    let (from, to) = (joint * frames + time, (block * frames + time) * JOINTS + joint);
-                    // Dead lanes hold zeros: finite, and left out of every sum.
-                    self.states[0][to][lane] = window.map_or(0.0, |window| sign * window[from]);
-                    self.states[1][to][lane] = window.map_or(0.0, |window| window[size + from]);
+        let [first, second] = [0, 1].map(|channel| channel * size);
+        let (zeroth, rest) = self.states.split_at_mut(1);
+        let buffers = zeroth[0].par_chunks_exact_mut(size).zip(rest[0].par_chunks_exact_mut(size)).zip(&mut self.priors);
+        buffers.enumerate().for_each(|(block, ((zeroth, conditioner), priors))| {
+            for lane in 0..LANES {
+                let item = batch.items.get(block * LANES + lane);
+                let window = item.map(|item| set.window(item.window));
+                priors[lane] = item.map_or(0.0, |item| prior_mean * set.label(item.window));
+                let sign = if item.is_some_and(|item| item.mirrored) { -1.0 } else { 1.0 };
+                for time in 0..frames {
+                    for joint in 0..JOINTS {
+                        let (from, to) = (joint * frames + time, time * JOINTS + joint);
+                        // Dead lanes hold zeros: finite, and left out of every sum.
+                        zeroth[to][lane] = window.map_or(0.0, |window| sign * window[first + from]);
+                        conditioner[to][lane] = window.map_or(0.0, |window| window[second + from]);
+                    }
                 }
             }
-        }
+        });
     }
 
     /// Runs the model on the loaded batch; fills [`Workspace::nll`] and returns the mean. With batch statistics the running ones of
@@ -194,18 +208,17 @@ impl Workspace {
 
     fn moments_of(&self, values: &[Lane]) -> Moments {
         let size = self.shape.frames() * JOINTS;
-        let (mut sums, mut squares) = (Vec::new(), Vec::new());
-        for block in values.chunks_exact(size) {
+        let sums = values.par_chunks_exact(size).map(|block| {
             let (mut sum, mut square) = (LaneSum::ZERO, LaneSum::ZERO);
             for value in block {
                 sum.add(value);
                 square.add(&map(|lane| value[lane] * value[lane]));
             }
-            sums.push(sum);
-            squares.push(square);
-        }
+            [sum, square]
+        });
+        let sums = self.totals(&sums.collect::<Vec<_>>());
         let count = (self.samples * size) as f64;
-        Moments::new(self.total(sums.into_iter()), self.total(squares.into_iter()), count)
+        Moments::new(sums[0], sums[1], count)
     }
 
     /// ActNorm of the conditioner in place, its moments, and its joint means.
@@ -213,8 +226,8 @@ impl Workspace {
         let frames = self.shape.frames();
         // Channels are exchanged: the second one conditions.
         let (bias, factor) = actnorm(parameters, 1);
-        let mut sums = [Vec::new(), Vec::new(), Vec::new()];
-        for (block, means) in self.states[flow + 1].chunks_exact_mut(frames * JOINTS).zip(self.means[flow].chunks_exact_mut(frames)) {
+        let blocks = self.states[flow + 1].par_chunks_exact_mut(frames * JOINTS).zip(self.means[flow].par_chunks_exact_mut(frames));
+        let sums = blocks.map(|(block, means)| {
             let (mut sum, mut square, mut mean_square) = (LaneSum::ZERO, LaneSum::ZERO, LaneSum::ZERO);
             for (row, mean) in block.chunks_exact_mut(JOINTS).zip(means) {
                 let (mut total, mut squares) = (ZERO, ZERO);
@@ -230,11 +243,10 @@ impl Workspace {
                 square.add(&squares);
                 mean_square.add(&map(|lane| mean[lane] * mean[lane]));
             }
-            for (sums, sum) in sums.iter_mut().zip([sum, square, mean_square]) {
-                sums.push(sum);
-            }
-        }
-        let [sum, squares, mean_squares] = sums.map(|sums| self.total(sums.into_iter()));
+            [sum, square, mean_square]
+        });
+        let sums: Vec<_> = sums.collect();
+        let [sum, squares, mean_squares] = self.totals(&sums);
         let count = (self.samples * frames * JOINTS) as f64;
         self.traces[flow].conditioner = Moments::new(sum, squares, count);
         self.traces[flow].joint_mean = Moments::new(sum / JOINTS as f64, mean_squares, count / JOINTS as f64);
@@ -256,14 +268,13 @@ impl Workspace {
     fn convolve(&mut self, flow: usize, parameters: &FlowParameters) {
         let (frames, taps, padding) = (self.shape.frames(), self.shape.taps(), self.shape.padding());
         let before = self.traces[flow].before;
-        let mut hidden = [vec![ZERO; frames], vec![ZERO; frames]];
-        let (mut sums, mut squares) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for block in 0..self.samples.div_ceil(LANES) {
-            let means = &self.means[flow][block * frames..(block + 1) * frames];
-            hidden_rows(means, &before, &mut hidden);
-            for output in 0..2 {
-                let (mut sum, mut square) = (LaneSum::ZERO, LaneSum::ZERO);
-                let rows = &mut self.convolved[flow][output][block * frames..(block + 1) * frames];
+        let [first, second] = &mut self.convolved[flow];
+        let blocks = first.par_chunks_exact_mut(frames).zip(second.par_chunks_exact_mut(frames));
+        let hidden = || [vec![ZERO; frames], vec![ZERO; frames]];
+        let sums = blocks.zip(self.means[flow].par_chunks_exact(frames)).map_init(hidden, |hidden, ((first, second), means)| {
+            hidden_rows(means, &before, hidden);
+            let mut sums = [LaneSum::ZERO; 4];
+            for (output, rows) in [first, second].into_iter().enumerate() {
                 for (time, row) in rows.iter_mut().enumerate() {
                     *row = [parameters.tcn_bias[output]; LANES];
                     for (input, hidden) in hidden.iter().enumerate() {
@@ -276,18 +287,16 @@ impl Workspace {
                             }
                         }
                     }
-                    sum.add(row);
-                    square.add(&map(|lane| row[lane] * row[lane]));
+                    sums[output].add(row);
+                    sums[2 + output].add(&map(|lane| row[lane] * row[lane]));
                 }
-                sums[output].push(sum);
-                squares[output].push(square);
             }
-        }
+            sums
+        });
+        let sums: Vec<_> = sums.collect();
+        let totals = self.totals(&sums);
         let count = (self.samples * frames) as f64;
-        for (output, (sums, squares)) in sums.into_iter().zip(squares).enumerate() {
-            let moments = Moments::new(self.total(sums.into_iter()), self.total(squares.into_iter()), count);
-            self.traces[flow].convolution[output] = moments;
-        }
+        self.traces[flow].convolution = [0, 1].map(|output| Moments::new(totals[output], totals[2 + output], count));
     }
 
     fn normalise_after(&mut self, flow: usize, parameters: &mut FlowParameters, statistics: Statistics) {
@@ -308,15 +317,17 @@ impl Workspace {
         let (before, after) = self.states.split_at_mut(flow + 2);
         let (other, conditioner, out) = (&before[flow], &before[flow + 1], &mut after[0]);
         let constant = size as f64 * f64::from(parameters.actnorm_logs[0] + parameters.actnorm_logs[1]);
-        for block in 0..self.samples.div_ceil(LANES) {
+        let convolved = &self.convolved[flow];
+        let inputs = other.par_chunks_exact(size).zip(conditioner.par_chunks_exact(size));
+        let outputs = out.par_chunks_exact_mut(size).zip(self.scales[flow].par_chunks_exact_mut(size)).zip(&mut self.log_determinants);
+        inputs.zip(outputs).enumerate().for_each(|(block, ((other, conditioner), ((out, scales), log_determinants)))| {
             let mut product = [1.0_f64; LANES];
             for time in 0..frames {
-                let row = block * frames + time;
-                let start = [0, 1].map(|output| network.start(output, &self.convolved[flow][output][row]));
+                let start = [0, 1].map(|output| network.start(output, &convolved[output][block * frames + time]));
                 let mut row_product = [1.0_f32; LANES];
-                let places = row * JOINTS..(row + 1) * JOINTS;
+                let places = time * JOINTS..(time + 1) * JOINTS;
                 let inputs = other[places.clone()].iter().zip(&conditioner[places.clone()]);
-                let outputs = out[places.clone()].iter_mut().zip(&mut self.scales[flow][places]);
+                let outputs = out[places.clone()].iter_mut().zip(&mut scales[places]);
                 for ((other, conditioner), (out, scale)) in inputs.zip(outputs) {
                     let raw = map(|lane| -2.0 - (start[1][lane] + network.residual[1] * conditioner[lane]).max(0.0));
                     let exponential = exp(&raw);
@@ -333,20 +344,20 @@ impl Workspace {
                     *product *= f64::from(row);
                 }
             }
-            for (sum, product) in self.log_determinants[block].iter_mut().zip(product) {
+            for (sum, product) in log_determinants.iter_mut().zip(product) {
                 *sum += constant + libm::log(product);
             }
-        }
+        });
     }
 
     /// Negative log-likelihoods in bits per dimension; returns their mean.
     fn score(&mut self) -> f64 {
         let size = self.shape.frames() * JOINTS;
         let dimensions = self.shape.dimensions() as f64;
-        for block in 0..self.blocks() {
+        let (states, log_determinants) = (&self.states[FLOWS..], &self.log_determinants);
+        self.nll.par_chunks_mut(LANES).zip(&self.priors).enumerate().for_each(|(block, (nll, prior))| {
             let mut squares = LaneSum::ZERO;
-            let prior = &self.priors[block];
-            for channel in &self.states[FLOWS..] {
+            for channel in states {
                 for row in channel[block * size..(block + 1) * size].chunks_exact(JOINTS) {
                     let mut sum = ZERO;
                     for value in row {
@@ -358,11 +369,11 @@ impl Workspace {
                     squares.add(&sum);
                 }
             }
-            for lane in 0..self.live(block) {
+            for (lane, nll) in nll.iter_mut().enumerate() {
                 let log_prior = -0.5 * (squares.lane(lane) / PRIOR_VARIANCE + dimensions * libm::log(TAU));
-                self.nll[block * LANES + lane] = -(self.log_determinants[block][lane] + log_prior) / (LN_2 * dimensions);
+                *nll = -(log_determinants[block][lane] + log_prior) / (LN_2 * dimensions);
             }
-        }
+        });
         self.nll.iter().sum::<f64>() / self.samples.max(1) as f64
     }
 }

@@ -1,4 +1,4 @@
-//! Trains STG-NF with the hand-derived step: forward, backward, clip at 100, Adamax.
+//! Trains STG-NF with the hand-derived step: forward, backward, clip at 100, Adamax; on one thread or several, with the same bits.
 
 use crate::dataset::windows::{Batch, WindowSet};
 use crate::train::checkpoint::Metadata;
@@ -8,6 +8,7 @@ use crate::train::stg_nf_forward::{Statistics, Workspace};
 use crate::train::trainer::{StepReport, TrainFault, Trainer};
 use alfred_models::stg_nf::parameters::{StgNfParameters, StgNfShape, TensorRole};
 use alfred_synth::random::Random;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// Gradient norm beyond which gradients are cut (published).
 pub(super) const GRADIENT_NORM_MAX: f64 = 100.0;
@@ -22,6 +23,21 @@ pub struct StgNfTrainer {
     workspace: Workspace,
     gradients: Gradients,
     initialise_actnorm: bool,
+    /// Where the step runs; without one, on the process's own pool.
+    pool: Option<ThreadPool>,
+}
+
+/// A pool of so many threads; `None` when the system refuses them.
+fn pool_of(threads: usize) -> Option<ThreadPool> {
+    ThreadPoolBuilder::new().num_threads(threads.max(1)).thread_name(|thread| format!("stg-nf {thread}")).build().ok()
+}
+
+/// Does something on a pool's threads.
+fn on<R: Send>(pool: Option<&ThreadPool>, work: impl FnOnce() -> R + Send) -> R {
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
 }
 
 impl StgNfTrainer {
@@ -56,7 +72,14 @@ impl StgNfTrainer {
             gradients: Gradients::default(),
             parameters,
             initialise_actnorm,
+            pool: pool_of(1),
         }
+    }
+
+    /// The same on so many threads, at least one. Results do not depend on their number.
+    #[must_use]
+    pub fn on_threads(self, threads: usize) -> Self {
+        if threads > 1 { Self { pool: pool_of(threads), ..self } } else { self }
     }
 
     /// `parameters` with ActNorm set from a batch, as the first step of a fresh training does it.
@@ -74,10 +97,13 @@ impl StgNfTrainer {
 
     /// Loss and gradient of a batch with batch statistics, by forward and backward pass; running statistics move by `momentum`.
     pub fn loss_and_gradient(&mut self, set: &WindowSet, batch: Batch<'_>, momentum: f64) -> (f64, StgNfParameters) {
-        self.workspace.load(set, batch, self.parameters.prior_mean);
         let initialise = core::mem::take(&mut self.initialise_actnorm);
-        let loss = self.workspace.forward(&mut self.parameters, Statistics::Batch { momentum }, initialise);
-        (loss, self.gradients.backward(&self.workspace, &self.parameters))
+        let Self { parameters, workspace, gradients, pool, .. } = self;
+        on(pool.as_ref(), || {
+            workspace.load(set, batch, parameters.prior_mean);
+            let loss = workspace.forward(parameters, Statistics::Batch { momentum }, initialise);
+            (loss, gradients.backward(workspace, parameters))
+        })
     }
 
     /// Negative log-likelihoods of the samples of the latest batch, bits per dimension.
@@ -150,16 +176,22 @@ impl Trainer for StgNfTrainer {
     }
 
     fn estimate_statistics(&mut self, set: &WindowSet, batch: Batch<'_>, momentum: f64) {
-        self.workspace.load(set, batch, self.parameters.prior_mean);
-        self.workspace.forward(&mut self.parameters, Statistics::Batch { momentum }, false);
+        let Self { parameters, workspace, pool, .. } = self;
+        on(pool.as_ref(), || {
+            workspace.load(set, batch, parameters.prior_mean);
+            workspace.forward(parameters, Statistics::Batch { momentum }, false);
+        });
     }
 
     fn score_batch(&mut self, set: &WindowSet, batch: Batch<'_>, scores: &mut Vec<f64>) {
-        self.workspace.load(set, batch, self.parameters.prior_mean);
-        // Scores are against the prior of normal windows, whatever the label.
-        let prior = self.parameters.prior_mean;
-        self.workspace.priors.iter_mut().flatten().for_each(|value| *value = prior);
-        self.workspace.forward(&mut self.parameters, Statistics::Running, false);
+        let Self { parameters, workspace, pool, .. } = self;
+        on(pool.as_ref(), || {
+            workspace.load(set, batch, parameters.prior_mean);
+            // Scores are against the prior of normal windows, whatever the label.
+            let prior = parameters.prior_mean;
+            workspace.priors.iter_mut().flatten().for_each(|value| *value = prior);
+            workspace.forward(parameters, Statistics::Running, false);
+        });
         scores.extend_from_slice(&self.workspace.nll);
     }
 
@@ -189,5 +221,35 @@ impl Trainer for StgNfTrainer {
         self.parameters = parameters;
         self.initialise_actnorm = false;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StgNfTrainer;
+    use crate::dataset::windows::Batch;
+    use crate::train::gradient_tests::{items, random_set};
+    use crate::train::trainer::Trainer;
+    use alfred_models::stg_nf::parameters::StgNfShape;
+    use alfred_synth::random::Random;
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let shape = StgNfShape::new(16).expect("a shape");
+        // The last block is not full.
+        let set = random_set(16, 75, &mut Random::new(51));
+        let trained = |threads: usize| {
+            let mut trainer = StgNfTrainer::new(shape, 3.0, &mut Random::new(4)).on_threads(threads);
+            let batch = Batch { items: &items(&set) };
+            let losses: Vec<f64> = (0..6).map(|_| trainer.train_batch(&set, batch, 2e-3).expect("a finite step").loss).collect();
+            trainer.estimate_statistics(&set, batch, 0.5);
+            let mut scores = Vec::new();
+            trainer.score_batch(&set, batch, &mut scores);
+            (losses, scores, trainer.weights())
+        };
+        let one = trained(1);
+        for threads in [2, 3] {
+            assert_eq!(trained(threads), one, "{threads} threads");
+        }
     }
 }
