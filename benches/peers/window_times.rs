@@ -2,7 +2,8 @@
 //!
 //! `window_times ENGINE MODEL WINDOWS`: ENGINE is `fast`, `exact` or `tract`; MODEL a weight file or an ONNX file; WINDOWS a safetensors
 //! file with `x` (N, 2, T, 18), `f32`, normalised. One line of JSON with all scores when it is ready; then each line "BATCH CALLS" on stdin
-//! is answered by one line of JSON: microseconds of each call, and allocations of all of them together.
+//! is answered by one line of JSON: microseconds of each call, and processor time and allocations of all of
+//! them together.
 
 use alfred_board::counting_allocator::{CountingAllocator, process_allocations};
 use alfred_board::generic_linux::ProcessMemory;
@@ -14,6 +15,8 @@ use alfred_models::onnx_manifest::Declaration;
 use alfred_models::stg_nf::scorer::{Lane, StgNfScorer};
 use alfred_models::stg_nf::weights_file;
 use alfred_models::tract_engine::{Budget, ModelSource, TractEngine};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use safetensors::SafeTensors;
 use serde_json::json;
 use std::error::Error;
@@ -42,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (batch, calls) = line.split_once(' ').ok_or("a batch and a number of calls are needed")?;
         let (batch, calls): (usize, usize) = (batch.parse()?, calls.parse()?);
         let mut times_us = Vec::with_capacity(calls);
-        let before = process_allocations();
+        let (before, cpu_before_us) = (process_allocations(), cpu_us()?);
         for call in 0..calls {
             let first = call * batch % (windows.len() + 1 - batch);
             let start = Instant::now();
@@ -50,12 +53,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             times_us.push(start.elapsed().as_secs_f64() * 1e6);
             black_box(&mut scores);
         }
-        let allocations = process_allocations() - before;
+        let (allocations, cpu_us) = (process_allocations() - before, cpu_us()? - cpu_before_us);
         let resident_bytes = ProcessMemory::open().resident_bytes();
-        writeln!(stdout, "{}", json!({ "calls_us": times_us, "allocations": allocations, "resident_bytes": resident_bytes }))?;
+        writeln!(
+            stdout,
+            "{}",
+            json!({ "calls_us": times_us, "cpu_us": cpu_us, "allocations": allocations, "resident_bytes": resident_bytes })
+        )?;
         stdout.flush()?;
     }
     Ok(())
+}
+
+/// Processor time of this process so far, in microseconds.
+fn cpu_us() -> Result<i64, nix::Error> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
 }
 
 /// As the data path does it: not more windows at once than a scorer must take.

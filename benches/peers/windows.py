@@ -6,8 +6,9 @@
 
 Model: the golden ShanghaiTech checkpoint where the golden data are beside the repository; there are then its graphs as exported from the
 published code and with the mean over joints collapsed by hand. Otherwise our own weights, and the graph that `alfred-host export` writes.
-Per engine and batch: median and p99 of a window's time, allocations of a call, resident memory of the process at the end. All scores
-must agree, or the run fails. Graphs have a fixed batch: where it is smaller than the row's, a call is several runs.
+Per engine and batch: processor time of a window (median over the rounds; the figure to compare on a busy machine, where a long call also
+holds other processes' turns), median and p99 of its time by the clock, allocations of a call, resident memory of the process at the end.
+All scores must agree, or the run fails. Graphs have a fixed batch: where it is smaller than the row's, a call is several runs.
 
 PyTorch (reference_models.py, oneDNN off and on) needs 5 GB of disk, since its wheel does not import without its CUDA libraries;
 --no-torch leaves it out. Everybody has one thread and one core and takes turns in bursts, each in a process of its own.
@@ -68,16 +69,16 @@ def serve(kind, model, windows):
     print(json.dumps({"scores": [float(score) for score in numpy.concatenate([run(x[at : at + 8]) for at in range(0, len(x), 8)])]}), flush=True)
     for line in sys.stdin:
         batch, calls = (int(word) for word in line.split())
-        times, before = [], allocations()
+        times, before, cpu_before = [], allocations(), time.process_time_ns()
         for call in range(calls):
             first = call * batch % (len(x) + 1 - batch)
             part = x[first : first + batch]
             start = time.perf_counter_ns()
             run(part)
             times.append((time.perf_counter_ns() - start) / 1e3)
-        made = allocations() - before
+        made, cpu_us = allocations() - before, (time.process_time_ns() - cpu_before) / 1e3
         resident = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-        print(json.dumps({"calls_us": times, "allocations": made, "resident_bytes": resident}), flush=True)
+        print(json.dumps({"calls_us": times, "cpu_us": cpu_us, "allocations": made, "resident_bytes": resident}), flush=True)
 
 
 def onnxruntime_run(model):
@@ -180,10 +181,10 @@ def compare(arguments, folder):
     processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown processor")
     weights = "published ShanghaiTech weights" if golden else "our own weights"
     print(f"{processor}, core {core}, load {os.getloadavg()[0]:.1f}; {weights}, {len(expected)} windows, {arguments.rounds} rounds; all scores agree\n")
-    print("| engine | batch | median µs per window | p99 µs per window | times ours, fast | allocations per call | resident MB |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("| engine | batch | processor µs per window | times ours, fast | median µs per window | p99 µs per window | allocations per call | resident MB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for batch in BATCHES:
-        times, last = {name: [] for name in found}, {}
+        times, cpu, last = {name: [] for name in found}, {name: [] for name in found}, {}
         counts = {}
         for name, contender in found.items():
             warm = contender.burst(batch, 5)["calls_us"]
@@ -192,11 +193,12 @@ def compare(arguments, folder):
             for name, contender in found.items():
                 last[name] = contender.burst(batch, counts[name])
                 times[name] += [call / batch for call in last[name]["calls_us"]]
-        fast = quantile(times["ours, fast"], 0.5)
+                cpu[name].append(last[name]["cpu_us"] / counts[name] / batch)
+        fast = quantile(cpu["ours, fast"], 0.5)
         for name in found:
-            median, p99 = quantile(times[name], 0.5), quantile(times[name], 0.99)
+            median, p99, used = quantile(times[name], 0.5), quantile(times[name], 0.99), quantile(cpu[name], 0.5)
             allocations, resident = last[name]["allocations"] / counts[name], last[name]["resident_bytes"] / 1e6
-            print(f"| {name} | {batch} | {median:,.2f} | {p99:,.2f} | {median / fast:,.1f} | {allocations:,.1f} | {resident:,.1f} |", flush=True)
+            print(f"| {name} | {batch} | {used:,.2f} | {used / fast:,.1f} | {median:,.2f} | {p99:,.2f} | {allocations:,.1f} | {resident:,.1f} |", flush=True)
     for contender in found.values():
         contender.close()
     return 0

@@ -105,7 +105,7 @@ pub struct TrainArguments {
     #[arg(long, default_value_t = 2)]
     pub width: usize,
     /// Weight of the divergence from the prior in GA-VAE's loss.
-    #[arg(long, default_value_t = 0.003)]
+    #[arg(long, default_value_t = 1.0)]
     pub beta: f64,
     /// How a window becomes its score (GA-VAE); fine-tuned weights keep their rule.
     #[arg(long, value_enum, default_value = "reconstruction")]

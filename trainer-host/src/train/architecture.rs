@@ -93,7 +93,7 @@ impl Default for TrainerOptions {
             depth: DEPTH,
             threads: 1,
             width: 2,
-            beta: 0.003,
+            beta: 1.0,
             score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
@@ -172,12 +172,10 @@ fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, see
 
 /// GA-VAE's trainer.
 fn ga_vae(parameters: &GaVaeParameters, options: &TrainerOptions, seed: u64) -> Result<Box<dyn Trainer>, HostError> {
-    Ok(match options.backend {
-        Backend::Hand => Box::new(GaVaeTrainer::new(parameters, options.beta, seed, options.threads)),
-        Backend::Burn | Backend::Gpu => {
-            Box::new(burn_ga_vae::trainer(parameters, options.beta, seed).on(burn_device::of(options.backend)?))
-        }
-    })
+    if options.backend == Backend::Hand {
+        return Ok(Box::new(GaVaeTrainer::new(parameters, options.beta, seed, options.threads)));
+    }
+    Ok(Box::new(burn_ga_vae::trainer(parameters, options.beta, seed).on(burn_device::of(options.backend)?)))
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The
