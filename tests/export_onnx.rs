@@ -1,7 +1,7 @@
 //! Exported graphs against the native engine they were exported from: the same scores through tract, batch by batch.
 
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
-use alfred_models::ga_vae::parameters::HeapParameters as GaVaeParameters;
+use alfred_models::ga_vae::parameters::{HeapParameters as GaVaeParameters, ScoreRule};
 use alfred_models::ga_vae::shape::GaVaeShape;
 use alfred_models::ga_vae::weights_file::{GaVaeMetadata, GaVaeWeights};
 use alfred_models::onnx_manifest::Declaration;
@@ -131,8 +131,14 @@ fn other_weights() -> Vec<(&'static str, Weights)> {
         tensor.values.iter_mut().for_each(|value| *value += (extent * random.between(-0.5, 0.5)) as f32);
     });
     let metadata = GaVaeMetadata { threshold: Some(2.5), ..GaVaeMetadata::default() };
-    let ga_vae = Weights::GaVae(GaVaeWeights { parameters, metadata });
-    vec![("sparta, published form", published), ("sparta, tokens form", tokens), ("ga-vae", ga_vae)]
+    let ga_vae = |rule| Weights::GaVae(GaVaeWeights { parameters: parameters.clone().with_rule(rule), metadata: metadata.clone() });
+    let (distance, reconstruction) = (ga_vae(ScoreRule::Distance), ga_vae(ScoreRule::Reconstruction));
+    vec![
+        ("sparta, published form", published),
+        ("sparta, tokens form", tokens),
+        ("ga-vae, distance", distance),
+        ("ga-vae, reconstruction", reconstruction),
+    ]
 }
 
 #[test]

@@ -221,7 +221,7 @@ class GaVae(nn.Module):
     frames = 24
     gradient_norm_max = 5.0
     # Weight of the divergence: our trainer's default.
-    beta = 0.1
+    beta = 1.0
 
     def __init__(self, metadata):
         super().__init__()

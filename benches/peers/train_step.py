@@ -417,6 +417,9 @@ def machine(core):
 def compare(arguments, folder):
     import torch
 
+    import reference_models
+
+    reference_models.GaVae.beta = arguments.beta
     core = max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core
     os.sched_setaffinity(0, {core})
     # Switching oneDNN on and off also touches a setting of GPUs that are not here.
@@ -435,11 +438,12 @@ def compare(arguments, folder):
             trained[label] = train(architecture, example, prepared, arguments.rounds, folder)
         except RuntimeError:
             trained[label] = "this build has no training step for it"
-        for batch in SCORE_BATCHES:
+        for batch in () if arguments.train_only else SCORE_BATCHES:
             scored[label, batch], good = score(architecture, example, host, prepared, batch, arguments.rounds, folder)
             agree &= good
     agree &= train_table(trained)
-    score_table(scored)
+    if scored:
+        score_table(scored)
     targets(trained, architectures)
     if not agree:
         print("\nLosses or scores DIFFER: see above. The figures mean nothing.")
@@ -453,6 +457,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender")
     parser.add_argument("--models", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--width", type=int, default=2, help="GA-VAE's width; the published one is 10")
+    parser.add_argument("--train-only", action="store_true", help="no table of scores")
+    parser.add_argument("--beta", type=float, default=1.0, help="GA-VAE's weight of the divergence: our trainer's default, or the first losses differ")
     parser.add_argument("--core", type=int, help="core for everybody (default: the last one)")
     arguments = parser.parse_args()
     folder = os.environ.get(FOLDER_VARIABLE)

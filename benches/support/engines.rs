@@ -3,7 +3,7 @@
 use alfred_core::limits::BATCH_WINDOWS_MAX;
 use alfred_core::normalise::PixelScale;
 use alfred_core::scorer::{ScoreFault, ScoreResult, Scorer, Window};
-use alfred_models::ga_vae::parameters::HeapParameters as GaVaeParameters;
+use alfred_models::ga_vae::parameters::{HeapParameters as GaVaeParameters, ScoreRule};
 use alfred_models::ga_vae::scorer::GaVaeScorer;
 use alfred_models::ga_vae::shape::{GaVaeShape, PUBLISHED_WIDTH};
 use alfred_models::onnx_manifest::Declaration;
@@ -100,14 +100,16 @@ pub fn other_models(crowd: &Crowd) -> Vec<(NamedScorer, Vec<Window>)> {
         parameters
     };
     let (narrow, wide) = (ga_vae(4), ga_vae(PUBLISHED_WIDTH));
+    let decoding = ga_vae(2).with_rule(ScoreRule::Reconstruction);
     let published = |lane| Box::new(SpartaScorer::new(&sparta, lane).expect("finite weights"));
     let tokens = |lane| Box::new(SpartaScorer::new_tokens(&sparta, lane).expect("finite weights"));
     let ga_vae = |parameters, lane| Box::new(GaVaeScorer::new(parameters, lane).expect("finite weights"));
-    let scorers: [(&str, Box<dyn Scorer>); 7] = [
+    let scorers: [(&str, Box<dyn Scorer>); 8] = [
         ("SPARTA, published form, fast", published(WideLane::Fast)),
         ("SPARTA, published form, exact", published(WideLane::Exact)),
         ("SPARTA, tokens form, fast", tokens(WideLane::Fast)),
         ("SPARTA, tokens form, exact", tokens(WideLane::Exact)),
+        ("GA-VAE, width 2 with its decoder, fast", ga_vae(&decoding, WideLane::Fast)),
         ("GA-VAE, width 4, fast", ga_vae(&narrow, WideLane::Fast)),
         ("GA-VAE, width 4, exact", ga_vae(&narrow, WideLane::Exact)),
         ("GA-VAE, width 10, fast", ga_vae(&wide, WideLane::Fast)),

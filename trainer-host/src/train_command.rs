@@ -12,6 +12,7 @@ use crate::train::run::{Plan, TrainReport, train};
 use crate::train::trainer::Trainer;
 use alfred_core::normalise::PixelScale;
 use alfred_core::track_window::WindowPolicy;
+use alfred_models::ga_vae::parameters::ScoreRule;
 use alfred_models::sparta::parameters::{Form, LAYERS};
 use alfred_models::weights;
 use serde_json::json;
@@ -38,6 +39,15 @@ pub enum FormName {
     Published,
     /// Over the tokens of a window.
     Tokens,
+}
+
+/// GA-VAE's score rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScoreRuleName {
+    /// As published: the distance of the latent description from its mean over the training windows.
+    Distance,
+    /// The mean squared error of the decoder's output.
+    Reconstruction,
 }
 
 /// Arguments of `alfred-host train`.
@@ -95,8 +105,11 @@ pub struct TrainArguments {
     #[arg(long, default_value_t = 2)]
     pub width: usize,
     /// Weight of the divergence from the prior in GA-VAE's loss.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 1.0)]
     pub beta: f64,
+    /// How a window becomes its score (GA-VAE); fine-tuned weights keep their rule.
+    #[arg(long, value_enum, default_value = "reconstruction")]
+    pub score_rule: ScoreRuleName,
     /// What computes the training step.
     #[arg(long, value_enum, default_value = "hand")]
     pub backend: Backend,
@@ -142,7 +155,8 @@ impl Recipe {
             Architecture::StgNf => Self { epochs: 60, learning_rate: 5e-3, batch: 256, stride: 6 },
             // One layer each; 15 CPU-seconds an epoch on 100,000 poses of real motion: 87 / 83 % window / frame AUC-ROC after eight.
             Architecture::Sparta => Self { epochs: 8, learning_rate: 2e-3, batch: 32, stride: 12 },
-            Architecture::GaVae => Self { epochs: 20, learning_rate: 2e-3, batch: 64, stride: 12 },
+            // Small batches: the decoder needs many steps.
+            Architecture::GaVae => Self { epochs: 6, learning_rate: 3e-3, batch: 32, stride: 24 },
         }
     }
 }
@@ -228,6 +242,10 @@ fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, St
         threads: arguments.threads,
         width: arguments.width,
         beta: arguments.beta,
+        score_rule: match arguments.score_rule {
+            ScoreRuleName::Distance => ScoreRule::Distance,
+            ScoreRuleName::Reconstruction => ScoreRule::Reconstruction,
+        },
         backend: arguments.backend,
     };
     let trainer = trainer_of(arguments.arch, model.as_ref().map(FileModel::weights), &options, arguments.seed)?;

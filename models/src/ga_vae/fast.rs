@@ -1,8 +1,9 @@
-//! The engine: the folded encoder and the distance, one kernel for each lane. The portable lane is the exact engine.
+//! The engine: the folded encoder and the score, one kernel for each lane. The portable lane is the exact engine.
 // Positions address several arrays at once here; iterators over them would hide which.
 #![allow(clippy::needless_range_loop)]
 
 use super::fold::{CHUNK_FRAMES, Cursor, DATA_VALUES, FoldedBlock, FoldedShape, JOINT_LANES, PANEL, Reading, Scratch, padded};
+use super::parameters::ScoreRule;
 use super::product::{Carried, Destination, Product, Term};
 use super::shape::{BlockShape, ENCODER_BLOCKS, GaVaeShape, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES};
 use crate::lane::{Kernel, Lane, exp2_of_negative};
@@ -13,21 +14,21 @@ use core::mem::swap;
 /// Terms of a product at most: one per frame of attention scores.
 const TERMS_MAX: usize = WINDOW_FRAMES;
 
-/// Scores one window of `2 * 18 * 24` values, [channel][joint][time]: the distance between the encoder's output and its mean over the
-/// training windows. `ROWS` rows and `PAIR` panels have their sums in registers together; a panel is `VECTORS` vectors.
-pub(super) struct Distance<'a, const ROWS: usize, const PAIR: usize, const VECTORS: usize> {
+/// Scores one window of `2 * 18 * 24` values, [channel][joint][time], by its model's rule. `ROWS` rows and `PAIR` panels have their sums in registers together; a panel is `VECTORS` vectors.
+pub(super) struct Score<'a, const ROWS: usize, const PAIR: usize, const VECTORS: usize> {
     pub(super) shape: GaVaeShape,
+    pub(super) rule: ScoreRule,
     pub(super) model: Reading<'a>,
     pub(super) scratch: Scratch<'a>,
     pub(super) window: &'a [f32],
 }
 
-impl<const ROWS: usize, const PAIR: usize, const VECTORS: usize> Kernel for Distance<'_, ROWS, PAIR, VECTORS> {
+impl<const ROWS: usize, const PAIR: usize, const VECTORS: usize> Kernel for Score<'_, ROWS, PAIR, VECTORS> {
     type Output = f64;
 
     #[inline(always)]
     fn run<L: Lane>(self, lane: L) -> f64 {
-        let Self { shape, mut model, scratch, window } = self;
+        let Self { shape, rule, mut model, scratch, window } = self;
         let mut pass = Pass::<L, ROWS, PAIR, VECTORS> { lane, scratch };
         pass.fill(model.take(DATA_VALUES), window);
         for number in 0..ENCODER_BLOCKS {
@@ -35,13 +36,19 @@ impl<const ROWS: usize, const PAIR: usize, const VECTORS: usize> Kernel for Dist
             let values = model.block(&block);
             pass.block(&block, &values);
         }
-        pass.distance(padded(shape.output_channels()), model.0)
+        match rule {
+            ScoreRule::Distance => pass.distance(padded(shape.output_channels()), model.0),
+            ScoreRule::Reconstruction => {
+                pass.decode(shape, &mut model);
+                pass.error(shape, model.0, window)
+            }
+        }
     }
 }
 
-struct Pass<'a, L: Lane, const ROWS: usize, const PAIR: usize, const VECTORS: usize> {
-    lane: L,
-    scratch: Scratch<'a>,
+pub(super) struct Pass<'a, L: Lane, const ROWS: usize, const PAIR: usize, const VECTORS: usize> {
+    pub(super) lane: L,
+    pub(super) scratch: Scratch<'a>,
 }
 
 impl<L: Lane, const ROWS: usize, const PAIR: usize, const VECTORS: usize> Pass<'_, L, ROWS, PAIR, VECTORS> {
@@ -64,7 +71,7 @@ impl<L: Lane, const ROWS: usize, const PAIR: usize, const VECTORS: usize> Pass<'
 
     /// One block; its output becomes the next one's input.
     #[inline(always)]
-    fn block(&mut self, shape: &FoldedShape, values: &FoldedBlock<&[f32]>) {
+    pub(super) fn block(&mut self, shape: &FoldedShape, values: &FoldedBlock<&[f32]>) {
         self.embed(shape, values);
         for subset in 0..SUBSETS {
             self.score_joints(shape, subset);
@@ -273,7 +280,7 @@ fn add_scaled<L: Lane>(lane: L, factor: f32, source: &[f32], target: &mut [f32])
 }
 
 /// One over the number of a joint's neighbours, itself included.
-const fn shares() -> [f32; JOINTS] {
+pub(super) const fn shares() -> [f32; JOINTS] {
     let mut counts = [1.0; JOINTS];
     let mut edge = 0;
     while edge < SKELETON_EDGES.len() {

@@ -8,9 +8,10 @@
 //!
 //! Channels are padded with zeros to multiples of 16, so that every vector of every lane is whole.
 
+use super::decoder::{fold_output, output_values};
 use super::layers::{BatchNorm, Block, Projection};
-use super::parameters::{BATCH_NORM_EPSILON, GaVaeParameters, ParameterFault, Place};
-use super::shape::{BlockShape, ENCODER_BLOCKS, GaVaeShape, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES};
+use super::parameters::{BATCH_NORM_EPSILON, GaVaeParameters, ParameterFault, Place, ScoreRule};
+use super::shape::{BlockShape, DECODER_BLOCKS, ENCODER_BLOCKS, GaVaeShape, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES};
 use alfred_core::limits::{CHANNELS, JOINTS};
 
 /// Outputs whose weights lie together; channels are padded to multiples of it.
@@ -126,23 +127,33 @@ impl Cursor<()> for Counting {
     }
 }
 
-/// Numbers of a folded model of this shape.
+/// Numbers of a folded model of this shape and score rule.
 #[must_use]
-pub fn folded_values(shape: GaVaeShape) -> usize {
-    let mut count = Counting(DATA_VALUES + LATENT_FRAMES * JOINTS * padded(shape.output_channels()));
+pub fn folded_values(shape: GaVaeShape, rule: ScoreRule) -> usize {
+    let mut count = Counting(DATA_VALUES);
     for number in 0..ENCODER_BLOCKS {
         count.block(&FoldedShape::of(shape.encoder_block(number)));
+    }
+    match rule {
+        ScoreRule::Distance => count.take(LATENT_FRAMES * JOINTS * padded(shape.output_channels())),
+        ScoreRule::Reconstruction => {
+            for number in 0..DECODER_BLOCKS {
+                count.block(&FoldedShape::of(shape.decoder_block(number)));
+            }
+            count.take(output_values(shape));
+        }
     }
     count.0
 }
 
-/// A model ready to run: the window's normalisation, nine encoder blocks, the reference mean `[frame][joint][channel]`. The decoder is
-/// not needed for scores.
+/// A model ready to run: the window's normalisation, nine encoder blocks, and what its score rule needs: the reference mean
+/// `[frame][joint][channel]`, or the decoder.
 ///
 /// The storage V is the caller's: a `Box` or `Arc` where there is a heap, a `&'static [f32]` where there is none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FoldedGaVae<V> {
     shape: GaVaeShape,
+    rule: ScoreRule,
     /// Where the values begin in the storage.
     start: usize,
     values: V,
@@ -156,22 +167,22 @@ impl FoldedGaVae<Box<[f32]>> {
     /// As [`FoldedGaVae::fold_into`].
     pub fn fold<P: AsRef<[f32]>>(parameters: &GaVaeParameters<P>) -> Result<Self, ParameterFault> {
         // Room to begin at a multiple of a cache line: vectors that straddle two lines cost twice.
-        let values = vec![0.0; folded_values(parameters.shape()) + PANEL].into_boxed_slice();
+        let values = vec![0.0; folded_values(parameters.shape(), parameters.rule()) + PANEL].into_boxed_slice();
         Self::fold_into(parameters, values)
     }
 
     /// The same model, to be shared by several scorers.
     #[must_use]
     pub fn shared(self) -> FoldedGaVae<std::sync::Arc<[f32]>> {
-        let Self { shape, start, values } = self;
-        let count = folded_values(shape);
+        let Self { shape, rule, start, values } = self;
+        let count = folded_values(shape, rule);
         // Copied to another place of the heap, so the cache line is looked for again.
         let mut shared: std::sync::Arc<[f32]> = values.iter().map(|_| 0.0).collect();
         let again = aligned_start(&shared, values.len() - count);
         if let Some(target) = std::sync::Arc::get_mut(&mut shared) {
             target[again..again + count].copy_from_slice(&values[start..start + count]);
         }
-        FoldedGaVae { shape, start: again, values: shared }
+        FoldedGaVae { shape, rule, start: again, values: shared }
     }
 }
 
@@ -183,8 +194,8 @@ impl<V: AsRef<[f32]> + AsMut<[f32]>> FoldedGaVae<V> {
     /// [`ParameterFault::Length`] when the storage is too small.
     pub fn fold_into<P: AsRef<[f32]>>(parameters: &GaVaeParameters<P>, mut values: V) -> Result<Self, ParameterFault> {
         parameters.validate()?;
-        let shape = parameters.shape();
-        let (found, expected) = (values.as_ref().len(), folded_values(shape));
+        let (shape, rule) = (parameters.shape(), parameters.rule());
+        let (found, expected) = (values.as_ref().len(), folded_values(shape, rule));
         let Some(spare) = found.checked_sub(expected) else {
             return Err(ParameterFault::Length { width: shape.width(), expected, found });
         };
@@ -196,14 +207,18 @@ impl<V: AsRef<[f32]> + AsMut<[f32]>> FoldedGaVae<V> {
             let block = writing.block(&FoldedShape::of(from.shape));
             fold_block(&from, block).ok_or(ParameterFault::NotFoldable(Place::Encoder(number)))?;
         }
-        let channels = shape.output_channels();
-        let mean = parameters.reference_mean();
-        for (row, rest) in writing.0.chunks_exact_mut(padded(channels)).enumerate() {
-            for (channel, value) in rest[..channels].iter_mut().enumerate() {
-                *value = mean[channel * LATENT_FRAMES * JOINTS + row];
+        match rule {
+            ScoreRule::Distance => fold_reference(parameters, writing.0),
+            ScoreRule::Reconstruction => {
+                for number in 0..DECODER_BLOCKS {
+                    let from = parameters.decoder_block(number);
+                    let block = writing.block(&FoldedShape::of(from.shape));
+                    fold_block(&from, block).ok_or(ParameterFault::NotFoldable(Place::Decoder(number)))?;
+                }
+                fold_output(&parameters.output(), writing.0).ok_or(ParameterFault::NotFoldable(Place::Output))?;
             }
         }
-        Ok(Self { shape, start, values })
+        Ok(Self { shape, rule, start, values })
     }
 }
 
@@ -211,6 +226,11 @@ impl<V: AsRef<[f32]>> FoldedGaVae<V> {
     /// The model's shape.
     pub const fn shape(&self) -> GaVaeShape {
         self.shape
+    }
+
+    /// How scores are made.
+    pub const fn rule(&self) -> ScoreRule {
+        self.rule
     }
 
     /// Numbers of its storage.
@@ -230,8 +250,18 @@ pub(super) fn aligned_start(values: &[f32], spare: usize) -> usize {
     if start <= spare { start } else { 0 }
 }
 
+/// The reference mean, joint by joint.
+fn fold_reference<V: AsRef<[f32]>>(parameters: &GaVaeParameters<V>, values: &mut [f32]) {
+    let (channels, mean) = (parameters.shape().output_channels(), parameters.reference_mean());
+    for (row, rest) in values.chunks_exact_mut(padded(channels)).enumerate() {
+        for (channel, value) in rest[..channels].iter_mut().enumerate() {
+            *value = mean[channel * LATENT_FRAMES * JOINTS + row];
+        }
+    }
+}
+
 /// A batch normalisation's channel as `slope * x + offset`.
-fn slope_and_offset(norm: &BatchNorm<'_>, channel: usize) -> (f64, f64) {
+pub(super) fn slope_and_offset(norm: &BatchNorm<'_>, channel: usize) -> (f64, f64) {
     let slope = f64::from(norm.weight[channel]) / libm::sqrt(f64::from(norm.running_var[channel]) + BATCH_NORM_EPSILON);
     (slope, f64::from(norm.bias[channel]) - slope * f64::from(norm.running_mean[channel]))
 }
@@ -247,7 +277,7 @@ fn fold_data(norm: &BatchNorm<'_>, values: &mut [f32]) -> Result<(), ParameterFa
 }
 
 /// Fills a matrix of `inputs` padded inputs with `value(output, input)`, for as many outputs and inputs as there are.
-fn fill(matrix: &mut [f32], inputs: usize, (outputs, sources): (usize, usize), value: impl Fn(usize, usize) -> f64) {
+pub(super) fn fill(matrix: &mut [f32], inputs: usize, (outputs, sources): (usize, usize), value: impl Fn(usize, usize) -> f64) {
     for (panel, weights) in matrix.chunks_exact_mut(inputs * PANEL).enumerate() {
         for (input, weights) in weights.chunks_exact_mut(PANEL).enumerate().take(sources) {
             for (output, weight) in weights.iter_mut().enumerate() {

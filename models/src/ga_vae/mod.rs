@@ -1,5 +1,5 @@
-//! GA-VAE: a variational auto-encoder of poses with graph attention; how far its latent description of a window lies from that of
-//! ordinary windows is the score.
+//! GA-VAE: a variational auto-encoder of poses with graph attention. The score of a window is how far its latent description lies from that of
+//! ordinary windows, or how badly the decoder makes the window out of it; a model's weight file says which.
 //!
 //! Source: the pose branch of the TSGAD paper (arXiv 2406.15395) as far as its released code shows it; no weights are published. The
 //! formulas are implemented here from a description. Deviations, each decided on purpose:
@@ -8,9 +8,10 @@
 //! 2. Means and logarithms of deviations are the first and second half of the encoder's channels; the published code takes them from
 //!    neighbouring joints in turn.
 //! 3. The encoder's output is not squashed.
-//! 4. Training assumes Gaussian coordinates of variance 1, not Bernoulli ones.
+//! 4. The score may be the reconstruction's error; the published code's is the distance.
+//! 5. Training assumes Gaussian coordinates of variance 1, not Bernoulli ones.
 //!
-//! Data moves: weight file → parameters → folded → one of the engines → score.
+//! Data moves: weight file → parameters → folded → one of the engines → score. The decoder is folded only where the score rule needs it.
 
 pub mod shape;
 
@@ -28,6 +29,8 @@ pub mod fold;
 mod product;
 
 mod fast;
+
+mod decoder;
 
 pub mod scorer;
 

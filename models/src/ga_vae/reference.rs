@@ -5,7 +5,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::layers::{BatchNorm, Block, Convolution, Projection};
-use super::parameters::{BATCH_NORM_EPSILON, GaVaeParameters};
+use super::parameters::{BATCH_NORM_EPSILON, GaVaeParameters, ScoreRule};
 use super::shape::{DECODER_BLOCKS, ENCODER_BLOCKS, LATENT_FRAMES, SUBSETS, TAPS, WINDOW_FRAMES};
 use super::skeleton::fixed_family;
 use alfred_core::limits::{CHANNELS, JOINTS};
@@ -52,13 +52,27 @@ impl Activation {
     }
 }
 
-/// The score of a window of `2 * 18 * 24` values, `[channel][joint][time]`: the Euclidean distance between the encoder's output (means
-/// and logarithms of deviations, nothing is sampled) and its mean over the training windows.
+/// The score of a window of `2 * 18 * 24` values, `[channel][joint][time]`, by the model's rule: the Euclidean distance between the encoder's
+/// output (means and logarithms of deviations, nothing is sampled) and its mean over the training windows, or the mean squared error of the
+/// window that the decoder makes of the means.
 ///
 /// # Panics
 /// When the window holds fewer values.
 #[must_use]
 pub fn score<V: AsRef<[f32]>>(parameters: &GaVaeParameters<V>, window: &[f32]) -> f64 {
+    if parameters.rule() == ScoreRule::Reconstruction {
+        let output = reconstruct(parameters, window);
+        let mut squares = 0.0;
+        for channel in 0..CHANNELS {
+            for frame in 0..WINDOW_FRAMES {
+                for joint in 0..JOINTS {
+                    let value = f64::from(window[(channel * JOINTS + joint) * WINDOW_FRAMES + frame]);
+                    squares += (value - output.at(channel, frame, joint)) * (value - output.at(channel, frame, joint));
+                }
+            }
+        }
+        return squares / output.values.len() as f64;
+    }
     let latent = encode(parameters, window);
     let differences = latent.values.iter().zip(parameters.reference_mean()).map(|(value, &mean)| value - f64::from(mean));
     libm::sqrt(differences.map(|difference| difference * difference).sum())

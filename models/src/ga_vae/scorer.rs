@@ -1,10 +1,10 @@
 //! GA-VAE as the data path's scorer: picks the engine, checks windows, turns results into scores or faults.
 
-use super::fast::Distance;
+use super::fast::Score;
 use super::fold::{FoldedGaVae, Reading, Scratch, scratch_values};
 #[cfg(feature = "std")]
 use super::parameters::GaVaeParameters;
-use super::parameters::ParameterFault;
+use super::parameters::{ParameterFault, ScoreRule};
 use super::shape::{GaVaeShape, WINDOW_FRAMES};
 #[cfg(target_arch = "aarch64")]
 use crate::lane::Neon;
@@ -61,8 +61,9 @@ impl Engaged {
     }
 }
 
-/// Scores windows of 24 detections by the Euclidean distance between what a GA-VAE's encoder makes of them and the mean of that over the
-/// training windows: at least 0, higher = more anomalous, no unit.
+/// Scores windows of 24 detections by the model's [`ScoreRule`]: the Euclidean distance between what a GA-VAE's encoder makes of them and the
+/// mean of that over the training windows, or the mean squared error of what its decoder makes of them. At least 0, higher = more anomalous,
+/// no unit.
 ///
 /// V holds the folded model (an `Arc<[f32]>`, a `Box`, a `&'static [f32]`), S its scratch memory of [`scratch_values`] numbers. Scoring
 /// allocates nothing and takes about 4 kB of stack.
@@ -148,24 +149,24 @@ impl<V: AsRef<[f32]>, S: AsMut<[f32]>> GaVaeScorer<V, S> {
         if window.frames() != WINDOW_FRAMES {
             return Err(ScoreFault::WrongWindow);
         }
-        let (shape, model, window) = (self.model.shape(), self.model.reading(), window.values());
+        let (shape, rule, model, window) = (self.model.shape(), self.model.rule(), self.model.reading(), window.values());
         let scratch = Scratch::new(shape, self.scratch.as_mut()).ok_or(ScoreFault::Engine)?;
-        AnomalyScore::new(distance(self.engaged, shape, model, scratch, window) as f32).map_err(|_| ScoreFault::NotFinite)
+        AnomalyScore::new(run(self.engaged, (shape, rule), model, scratch, window) as f32).map_err(|_| ScoreFault::NotFinite)
     }
 }
 
 /// Runs the engine. Not generic, so that the kernels are compiled with this crate: a crate with debug assertions, which keep the compiler
 /// from inlining them, would make them forty times slower.
-fn distance(engaged: Engaged, shape: GaVaeShape, model: Reading<'_>, scratch: Scratch<'_>, window: &[f32]) -> f64 {
+fn run(engaged: Engaged, (shape, rule): (GaVaeShape, ScoreRule), model: Reading<'_>, scratch: Scratch<'_>, window: &[f32]) -> f64 {
     match engaged {
         // The portable lane keeps one order and rounds every operation: it is the exact engine.
-        Engaged::Exact | Engaged::Portable => Portable.run(Distance::<3, 1, 4> { shape, model, scratch, window }),
+        Engaged::Exact | Engaged::Portable => Portable.run(Score::<3, 1, 4> { shape, rule, model, scratch, window }),
         #[cfg(target_arch = "x86_64")]
-        Engaged::Avx2(lane) => lane.run(Distance::<6, 1, 2> { shape, model, scratch, window }),
+        Engaged::Avx2(lane) => lane.run(Score::<6, 1, 2> { shape, rule, model, scratch, window }),
         #[cfg(target_arch = "x86_64")]
-        Engaged::Avx512(lane) => lane.run(Distance::<9, 2, 1> { shape, model, scratch, window }),
+        Engaged::Avx512(lane) => lane.run(Score::<9, 2, 1> { shape, rule, model, scratch, window }),
         #[cfg(target_arch = "aarch64")]
-        Engaged::Neon => Neon.run(Distance::<6, 1, 4> { shape, model, scratch, window }),
+        Engaged::Neon => Neon.run(Score::<6, 1, 4> { shape, rule, model, scratch, window }),
     }
 }
 

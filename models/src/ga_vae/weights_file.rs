@@ -1,6 +1,6 @@
 //! GA-VAE weight files: safetensors, read with every fault named, and written.
 
-use super::parameters::{GaVaeParameters, HeapParameters, ParameterFault};
+use super::parameters::{GaVaeParameters, HeapParameters, ParameterFault, ScoreRule};
 use super::shape::{GaVaeShape, ShapeFault, WINDOW_FRAMES};
 use crate::weights_file::{self, CommonMetadata, FileFault, Format, WeightFile};
 use std::collections::BTreeMap;
@@ -11,9 +11,6 @@ pub const WEIGHTS_FILE_BYTES_MAX: u64 = 40 * 1024 * 1024;
 
 /// Value of the metadata `architecture`.
 pub const ARCHITECTURE: &str = "ga-vae";
-
-/// Value of the metadata `score_rule`: the Euclidean distance between the encoder's output and the tensor `score.reference_mean`.
-pub const SCORE_RULE: &str = "distance(score.reference_mean)";
 
 /// A tensor whose length is 8 d.
 pub(crate) const WIDTH_NAME: &str = "encoder.0.norm.weight";
@@ -75,14 +72,15 @@ pub fn read_path(path: &Path) -> Result<GaVaeWeights, WeightsFault> {
 pub fn read(bytes: &[u8]) -> Result<GaVaeWeights, WeightsFault> {
     let mut file = WeightFile::open(bytes, &FORMAT)?;
     file.check_entry("architecture", "this reader knows \"ga-vae\"", ARCHITECTURE)?;
-    file.check_entry("score_rule", &format!("this architecture's is {SCORE_RULE:?}"), SCORE_RULE)?;
+    let rules = ScoreRule::ALL.map(|rule| format!("{:?}", rule.name())).join(" or ");
+    let rule = file.take_entry("score_rule", &format!("this architecture's is {rules}"), ScoreRule::named)?.unwrap_or_default();
     file.check_entry("seg_len", "this architecture has windows of 24 detections", &WINDOW_FRAMES.to_string())?;
     let found = file.dimensions(WIDTH_NAME)?;
     let &[channels] = found.as_slice() else { return Err(file.shape_fault(WIDTH_NAME, &[80], &found).into()) };
     let shape = GaVaeShape::new(channels / 8)?;
     let width = shape.width();
     file.check_entry("width", &format!("the tensors mean {width}"), &width.to_string())?;
-    let mut parameters = HeapParameters::zero(shape);
+    let mut parameters = HeapParameters::zero(shape).with_rule(rule);
     parameters.try_visit_mut(|tensor| file.take(&tensor.name.to_string(), tensor.shape.dimensions(), tensor.values))?;
     file.refuse_others()?;
     parameters.validate()?;
@@ -103,6 +101,6 @@ pub fn write<V: AsRef<[f32]>>(parameters: &GaVaeParameters<V>, metadata: &GaVaeM
         ("seg_len", WINDOW_FRAMES.to_string()),
         ("width", parameters.shape().width().to_string()),
     ];
-    let common = CommonMetadata { preprocessing, threshold, score_rule: Some(SCORE_RULE.to_string()), other };
+    let common = CommonMetadata { preprocessing, threshold, score_rule: Some(parameters.rule().name().to_string()), other };
     Ok(weights_file::write(tensors, common, own)?)
 }

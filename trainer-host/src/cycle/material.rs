@@ -186,16 +186,37 @@ impl Annotator for Said<'_> {
     }
 }
 
-/// Who joins the validation set, by the phases' [`warm_up`], with label and weight. `owners`: the stretch of each window. `share`: of the stretches, how
-/// many may join; 1: all of them.
+/// How much of a slice may join the validation set; the rest is kept for training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Share of the stretches of each class, 0 to 1; rounded up.
+    pub share: f64,
+    /// Stretches of each class that may join in any case: what a set lacks to be complete.
+    pub least: usize,
+}
+
+/// Which stretches may join: of each class as many as the quota says, drawn at random.
+fn drawn(stretches: &[Stretch], quota: Quota, random: &mut Random) -> Vec<bool> {
+    let mut chosen = vec![false; stretches.len()];
+    for (is_event, said) in [(true, Some(true)), (true, Some(false)), (false, Some(true)), (false, Some(false)), (false, None)] {
+        let of = |place: &usize| (stretches[*place].is_event, stretches[*place].said) == (is_event, said);
+        let mut places: Vec<usize> = (0..stretches.len()).filter(of).collect();
+        random.shuffle(&mut places);
+        let count = ((quota.share * places.len() as f64).ceil() as usize).max(quota.least);
+        places.iter().take(count).for_each(|place| chosen[*place] = true);
+    }
+    chosen
+}
+
+/// Who joins the validation set, by the phases' [`warm_up`], with label and weight. `owners`: the stretch of each window.
 #[must_use]
-pub fn joining(stretches: &[Stretch], owners: &[u32], share: f64, random: &mut Random) -> Vec<Member> {
+pub fn joining(stretches: &[Stretch], owners: &[u32], quota: Quota, random: &mut Random) -> Vec<Member> {
     let strata = Strata::of(stretches);
     // What the device decided, whatever pair is in force by now: an event is flagged, a sample is not. Each is one event of its own.
     let decided: Vec<f64> = owners.iter().map(|&owner| f64::from(u8::from(stretches[owner as usize].is_event))).collect();
     let origin = |&owner: &u32| Origin { clip: owner, person: stretches[owner as usize].person, centre: 0 };
     let origins: Vec<Origin> = owners.iter().map(origin).collect();
-    let may_validate = stretches.iter().map(|_| share >= 1.0 || random.chance(share)).collect();
+    let may_validate = drawn(stretches, quota, random);
     let (mut said, mut grown) = (Said { stretches, owners, may_validate }, ValidationSet::default());
     let stream = Stream { scores: &decided, origins: &origins, threshold: 1.0, number: 0 };
     warm_up(&stream, NORMAL_PER_ANOMALOUS, &mut said, &mut grown);
@@ -319,8 +340,14 @@ impl Validation {
     /// Whether each class has so many members.
     #[must_use]
     pub fn is_complete(&self, events_per_class_min: usize) -> bool {
+        self.lacks(events_per_class_min) == 0
+    }
+
+    /// Members that the smaller class lacks to have so many.
+    #[must_use]
+    pub fn lacks(&self, events_per_class_min: usize) -> usize {
         let anomalous = self.members.iter().filter(|(member, _)| member.is_anomalous).count();
-        anomalous.min(self.members.len() - anomalous) >= events_per_class_min
+        events_per_class_min.saturating_sub(anomalous.min(self.members.len() - anomalous))
     }
 
     /// The members.

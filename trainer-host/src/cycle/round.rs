@@ -4,7 +4,7 @@ use crate::cycle::adapt::{WINDOWS_MIN, fine_tuned, flagged_by_source, head_for, 
 use crate::cycle::cross_fit::CrossFit;
 use crate::cycle::footage::DataPath;
 use crate::cycle::judge::{Eer, Judged, judge, plan};
-use crate::cycle::material::{Slice, Starts, Strata, Validation, bounded, joining, stretches};
+use crate::cycle::material::{Quota, Slice, Starts, Strata, Validation, bounded, joining, stretches};
 use crate::cycle::pair::Pair;
 use crate::cycle::settings::CycleSettings;
 use crate::cycle::ship::{Papers, WHO, build_bundle, roll_out};
@@ -187,7 +187,8 @@ pub fn close_slice(store: &mut Store, camera: &str, tools: &Tools, why: &str, no
     let strata = Strata::of(&stretches);
     let slice = Slice::cut(stretches, &now.in_force, &mut now.path)?;
     let share = if state.phase == Phase::WarmUp { WARM_UP_SHARE } else { tools.settings.validation_share };
-    validation.grow(joining(&slice.stretches, &slice.owners, share, &mut random), number);
+    let quota = Quota { share, least: validation.lacks(tools.settings.events_per_class_min) };
+    validation.grow(joining(&slice.stretches, &slice.owners, quota, &mut random), number);
     let labels = store.camera_labels(camera).map_err(store_fault)?;
     let methodology = tools.settings.methodology(camera);
     let outcome = decide(store, camera, tools, methodology, &mut now, &slice, &validation, state.phase, &mut random)?;
@@ -410,7 +411,7 @@ fn evaluation_of(
         reason: format!(
             "{told} ({}{}{notes}{missed}; slice {} closed by {why})",
             chosen.what,
-            if notes.is_empty() { "" } else { "; " },
+            if notes.is_empty() || notes.starts_with(';') { "" } else { "; " },
             next.slice
         ),
         policy: POLICY_EER.to_owned(),

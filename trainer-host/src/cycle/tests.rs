@@ -1,7 +1,7 @@
 //! The cycle without devices: settings, what members of the validation set stand for, rounds over a database, requests.
 
 use super::footage::Stretch;
-use super::material::{Strata, joining};
+use super::material::{Quota, Strata, joining};
 use super::request::serve;
 use super::round::{Tools, close_slice, pair_in_force};
 use super::schedule::due;
@@ -81,7 +81,7 @@ fn members_stand_for_the_whole_stream_whatever_was_sampled_of_it() {
     assert_eq!((strata.flagged, strata.flagged_judged, strata.below, strata.missed_share), (120.0, 60.0, 4000.0, 0.5));
     // A window each.
     let owners: Vec<u32> = (0..stretches.len() as u32).collect();
-    let members = joining(&stretches, &owners, 1.0, &mut Random::new(1));
+    let members = joining(&stretches, &owners, Quota { share: 1.0, least: 0 }, &mut Random::new(1));
     assert_eq!(members.len(), 10, "what nobody judged is no member, unless it is a sample");
     let frames = |is_event: bool, is_anomalous: bool| -> f64 {
         let of = members.iter().filter(|one| one.stretch.is_event == is_event && one.is_anomalous == is_anomalous);
@@ -89,6 +89,25 @@ fn members_stand_for_the_whole_stream_whatever_was_sampled_of_it() {
     };
     let all = [frames(true, true), frames(true, false), frames(false, true), frames(false, false)];
     assert!(all.iter().zip([40.0, 80.0, 2000.0, 2000.0]).all(|(found, expected)| (found - expected).abs() < 1e-9), "{all:?}");
+}
+
+#[test]
+fn a_share_of_each_class_joins_and_what_a_set_lacks_in_any_case() {
+    let mut stretches: Vec<Stretch> = (0..9).map(|item| stretch(item, true, Some(true), 10, 0)).collect();
+    stretches.extend((9..29).map(|item| stretch(item, true, Some(false), 10, 0)));
+    stretches.extend((29..59).map(|item| stretch(item, false, None, 64, 100)));
+    let owners: Vec<u32> = (0..stretches.len() as u32).collect();
+    let count = |quota| {
+        let members = joining(&stretches, &owners, quota, &mut Random::new(3));
+        let of = |is_event: bool, is_anomalous: bool| {
+            members.iter().filter(|one| (one.stretch.is_event, one.is_anomalous) == (is_event, is_anomalous)).count()
+        };
+        [of(true, true), of(true, false), of(false, false)]
+    };
+    assert_eq!(count(Quota { share: 0.6, least: 0 }), [6, 12, 18]);
+    assert_eq!(count(Quota { share: 0.6, least: 10 }), [9, 12, 18], "a set that lacks anomalies gets all nine");
+    // A window each: at most eight normal ones for an anomalous one.
+    assert_eq!(count(Quota { share: 0.1, least: 0 }), [1, 2, 3]);
 }
 
 /// A database with one camera, source weights and a key.

@@ -1,4 +1,4 @@
-//! GA-VAE's encoder and score as an ONNX graph: every batch normalisation folded in f64 into the convolution before it.
+//! GA-VAE's encoder, its decoder where the score needs it, and the score as an ONNX graph: every batch normalisation folded in f64 into the convolution before it.
 //!
 //! The three matrices of an adjacency family are applied to a block's input and one 1x1 convolution sums them, as in the native engine.
 //! All of this is exact algebra: scores differ from the unfolded graph by rounding only. Formulas: `alfred_models::ga_vae::layers`.
@@ -7,9 +7,9 @@ use super::description::Description;
 use super::onnx::{Attribute, Graph};
 use crate::evaluate::PREPROCESSING_SQUARE;
 use alfred_core::limits::{CHANNELS, JOINTS};
-use alfred_models::ga_vae::layers::{BatchNorm, Block, Projection};
-use alfred_models::ga_vae::parameters::BATCH_NORM_EPSILON;
-use alfred_models::ga_vae::shape::{ENCODER_BLOCKS, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES};
+use alfred_models::ga_vae::layers::{BatchNorm, Block, Output, Projection};
+use alfred_models::ga_vae::parameters::{BATCH_NORM_EPSILON, HeapParameters, ScoreRule};
+use alfred_models::ga_vae::shape::{BlockShape, DECODER_BLOCKS, ENCODER_BLOCKS, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES};
 use alfred_models::ga_vae::skeleton::fixed_family;
 use alfred_models::ga_vae::weights_file::GaVaeWeights;
 
@@ -77,17 +77,96 @@ impl Export {
         for number in 0..ENCODER_BLOCKS {
             values = self.block(&format!("b{number}"), &parameters.encoder_block(number), &values);
         }
+        match parameters.rule() {
+            ScoreRule::Distance => self.distance(parameters, &values),
+            ScoreRule::Reconstruction => {
+                let output = self.decode(parameters, &values);
+                let difference = self.graph.node("Sub", "difference", &[&output, &input], &[]);
+                self.mean_square(&difference, "score");
+            }
+        }
+        self.graph.output("score", &[self.batch as usize]);
+    }
+
+    /// The distance between the encoder's output and its mean over the training windows.
+    fn distance(&mut self, parameters: &HeapParameters, values: &str) {
         let latent = parameters.shape();
         let mean: Vec<f64> = parameters.reference_mean().iter().map(|&value| f64::from(value)).collect();
         let mean = self.graph.constant("reference_mean", &[1, latent.output_channels(), LATENT_FRAMES, JOINTS], &mean);
-        let difference = self.graph.node("Sub", "difference", &[&values, &mean], &[]);
-        let square = self.graph.node("Mul", "square", &[&difference, &difference], &[]);
-        let axes = [Attribute::Integers("axes", &[1, 2, 3]), Attribute::Integer("keepdims", 0)];
-        let average = self.graph.node("ReduceMean", "average", &[&square], &axes);
+        let difference = self.graph.node("Sub", "difference", &[values, &mean], &[]);
+        let average = self.mean_square(&difference, "average");
         let count = self.graph.constant("count", &[], &[latent.latent_values() as f64]);
         let total = self.graph.node("Mul", "total", &[&average, &count], &[]);
         self.graph.node("Sqrt", "score", &[&total], &[]);
-        self.graph.output("score", &[self.batch as usize]);
+    }
+
+    fn mean_square(&mut self, difference: &str, name: &str) -> String {
+        let square = self.graph.node("Mul", "square", &[difference, difference], &[]);
+        let axes = [Attribute::Integers("axes", &[1, 2, 3]), Attribute::Integer("keepdims", 0)];
+        self.graph.node("ReduceMean", name, &[&square], &axes)
+    }
+
+    /// The window that the decoder makes of the latent means, the first half of the encoder's output.
+    fn decode(&mut self, parameters: &HeapParameters, values: &str) -> String {
+        let (means, deviations) = ("latent_means", "latent_deviations");
+        self.graph.node_with("Split", &[means, deviations], &[values], &[Attribute::Integer("axis", 1)]);
+        let mut values = means.to_owned();
+        for number in 0..DECODER_BLOCKS {
+            let block = parameters.decoder_block(number);
+            let name = format!("d{number}");
+            values = self.stretched(&name, &block.shape, &values);
+            values = self.block(&name, &block, &values);
+        }
+        self.output(&parameters.output(), &values)
+    }
+
+    /// Linear interpolation in time with half-pixel centres, held at both ends: a product with a constant matrix.
+    fn stretched(&mut self, name: &str, shape: &BlockShape, input: &str) -> String {
+        if shape.stretch == 1 {
+            return input.to_owned();
+        }
+        let frames = shape.frames / shape.stretch;
+        let mut matrix = vec![0.0; shape.frames * frames];
+        for (frame, row) in matrix.chunks_exact_mut(frames).enumerate() {
+            let at = ((frame as f64 + 0.5) / shape.stretch as f64 - 0.5).max(0.0);
+            let before = at as usize;
+            row[before] += 1.0 - (at - before as f64);
+            row[(before + 1).min(frames - 1)] += at - before as f64;
+        }
+        let matrix = self.graph.constant(&format!("{name}_stretch"), &[1, 1, shape.frames, frames], &matrix);
+        self.graph.node("MatMul", &format!("{name}_stretched"), &[&matrix, input], &[])
+    }
+
+    /// The last graph convolution, its normalisation, and the last convolution over time.
+    fn output(&mut self, from: &Output<'_>, input: &str) -> String {
+        let wide = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+        let expanded = SUBSETS * CHANNELS;
+        let inputs = from.gcn.weight.len() / expanded;
+        let weight = self.graph.constant("out_weight", &[expanded, inputs, 1, 1], &wide(from.gcn.weight));
+        let bias = self.graph.constant("out_bias", &[expanded], &wide(from.gcn.bias));
+        let values = self.graph.node("Conv", "out_expanded", &[input, &weight, &bias], &[PIXEL]);
+        let rows = [self.batch, SUBSETS as i64, (CHANNELS * WINDOW_FRAMES) as i64, JOINTS as i64];
+        let rows = self.graph.integers("out_rows", &rows);
+        let values = self.graph.node("Reshape", "out_parts", &[&values, &rows], &[]);
+        let values = self.graph.node("MatMul", "out_mixed", &[&values, "fixed"], &[]);
+        // Every matrix has its share of a mean.
+        let axes = [Attribute::Integers("axes", &[1]), Attribute::Integer("keepdims", 0)];
+        let values = self.graph.node("ReduceMean", "out_mean", &[&values], &axes);
+        let window = self.graph.integers("out_shape", &[self.batch, CHANNELS as i64, WINDOW_FRAMES as i64, JOINTS as i64]);
+        let values = self.graph.node("Reshape", "out_window", &[&values, &window], &[]);
+        let factors: Vec<(f64, f64)> = (0..CHANNELS).map(|channel| slope_and_offset(&from.norm, channel)).collect();
+        let slopes: Vec<f64> = factors.iter().map(|factor| factor.0 * SUBSETS as f64).collect();
+        let slope = self.graph.constant("out_slope", &[1, CHANNELS, 1, 1], &slopes);
+        let offset = self.graph.constant("out_offset", &[1, CHANNELS, 1, 1], &factors.iter().map(|factor| factor.1).collect::<Vec<_>>());
+        let values = self.graph.node("Mul", "out_scaled", &[&values, &slope], &[]);
+        let values = self.graph.node("Add", "out_normal", &[&values, &offset], &[]);
+        let values = self.graph.node("Relu", "out_hidden", &[&values], &[]);
+        let padding = (TAPS / 2) as i64;
+        let pads = [padding, 0, padding, 0];
+        let attributes = [Attribute::Integers("kernel_shape", &[TAPS as i64, 1]), Attribute::Integers("pads", &pads)];
+        let weight = self.graph.constant("out_time_weight", &[CHANNELS, CHANNELS, TAPS, 1], &wide(from.temporal.weight));
+        let bias = self.graph.constant("out_time_bias", &[CHANNELS], &wide(from.temporal.bias));
+        self.graph.node("Conv", "out", &[&values, &weight, &bias], &attributes)
     }
 
     fn block(&mut self, name: &str, from: &Block<'_>, input: &str) -> String {

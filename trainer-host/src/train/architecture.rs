@@ -7,9 +7,11 @@ use crate::train::burn_ga_vae;
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
+use crate::train::ga_vae_trainer::GaVaeTrainer;
 use crate::train::sparta_trainer::SpartaTrainer;
 use crate::train::stg_nf_trainer::StgNfTrainer;
 use crate::train::trainer::Trainer;
+use alfred_models::ga_vae::parameters::{HeapParameters as GaVaeParameters, ScoreRule};
 use alfred_models::ga_vae::shape::GaVaeShape;
 use alfred_models::sparta::parameters::{Form, LAYERS};
 use alfred_models::sparta::weights_file::HeapParameters;
@@ -47,7 +49,7 @@ impl Architecture {
 /// What computes a training step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Backend {
-    /// Derivatives written by hand where there are any (STG-NF), automatic ones elsewhere.
+    /// Derivatives written by hand; automatic ones for SPARTA's published form and with dropout.
     #[default]
     Hand,
     /// Automatic differentiation (burn), on the CPU.
@@ -75,6 +77,8 @@ pub struct TrainerOptions {
     pub width: usize,
     /// Weight of the divergence from the prior (GA-VAE), above 0.
     pub beta: f64,
+    /// How a window becomes its score (GA-VAE). Given weights keep theirs.
+    pub score_rule: ScoreRule,
     /// What computes the step.
     pub backend: Backend,
 }
@@ -89,7 +93,8 @@ impl Default for TrainerOptions {
             depth: DEPTH,
             threads: 1,
             width: 2,
-            beta: 0.1,
+            beta: 1.0,
+            score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
     }
@@ -147,12 +152,10 @@ pub fn trainer_of(
         (Architecture::Sparta, Some(Weights::Sparta(weights))) => sparta(&weights.parameters, weights.metadata.form, options, seed),
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
-            let trainer = burn_ga_vae::trainer(&burn_ga_vae::fresh(shape, &mut Random::new(seed)), options.beta, seed);
-            Ok(Box::new(trainer.on(burn_device::of(options.backend)?)))
+            let parameters = burn_ga_vae::fresh(shape, &mut Random::new(seed)).with_rule(options.score_rule);
+            ga_vae(&parameters, options, seed)
         }
-        (Architecture::GaVae, Some(Weights::GaVae(weights))) => {
-            Ok(Box::new(burn_ga_vae::trainer(&weights.parameters, options.beta, seed).on(burn_device::of(options.backend)?)))
-        }
+        (Architecture::GaVae, Some(Weights::GaVae(weights))) => ga_vae(&weights.parameters, options, seed),
         (wanted, Some(weights)) => {
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
@@ -165,6 +168,14 @@ fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, see
         return Ok(Box::new(SpartaTrainer::new(parameters, options.threads)));
     }
     Ok(Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed).on(burn_device::of(options.backend)?)))
+}
+
+/// GA-VAE's trainer.
+fn ga_vae(parameters: &GaVaeParameters, options: &TrainerOptions, seed: u64) -> Result<Box<dyn Trainer>, HostError> {
+    if options.backend == Backend::Hand {
+        return Ok(Box::new(GaVaeTrainer::new(parameters, options.beta, seed, options.threads)));
+    }
+    Ok(Box::new(burn_ga_vae::trainer(parameters, options.beta, seed).on(burn_device::of(options.backend)?)))
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The

@@ -5,25 +5,29 @@
 //! matrix products; convolutions over time gather their nine taps first.
 //!
 //! Loss of a window, per coordinate value: `0.5 * |x - x'|^2 + beta * KL(q || N(0, 1))`, x' decoded from one sample of q; for windows
-//! labelled anomalous, what their squared distance from the reference mean lacks to a multiple of the normal windows' mean.
+//! labelled anomalous, what their squared distance from the reference mean, or their error where that is the score, lacks to a multiple of the
+//! normal windows' mean.
 
 use crate::train::burn_tensors::{Leaves, Place as Where, Samples, TensorSpec, lacking_to_margin};
+pub use crate::train::burn_trainer::noise_of_step;
 use crate::train::burn_trainer::{BurnModel, BurnTrainer, Mode, Outcome};
 use crate::train::checkpoint::Metadata;
 use crate::train::optimiser::{Adam, Optimiser};
 use alfred_core::limits::{CHANNELS, JOINTS};
-use alfred_models::ga_vae::parameters::{BATCH_NORM_EPSILON, HeapParameters, LEARNT_ADJACENCY_START, TensorRole, is_norm_factor};
+use alfred_models::ga_vae::parameters::{
+    BATCH_NORM_EPSILON, HeapParameters, LEARNT_ADJACENCY_START, ScoreRule, TensorRole, is_norm_factor,
+};
 use alfred_models::ga_vae::shape::{
     BlockShape, DECODER_BLOCKS, ENCODER_BLOCKS, GaVaeShape, LATENT_FRAMES, Residual, SUBSETS, TAPS, WINDOW_FRAMES,
 };
 use alfred_models::ga_vae::skeleton::fixed_family;
-use alfred_models::ga_vae::weights_file::{ARCHITECTURE, SCORE_RULE};
+use alfred_models::ga_vae::weights_file::ARCHITECTURE;
 use alfred_synth::random::Random;
 use burn::tensor::Tensor;
 use burn::tensor::activation::{relu, softmax};
 
 /// Gradient norm beyond which gradients are cut.
-const GRADIENT_NORM_MAX: f64 = 5.0;
+pub const GRADIENT_NORM_MAX: f64 = 5.0;
 /// Largest logarithm of a deviation that is sampled with: a wild window in the first steps must not end the training.
 const LOG_DEVIATION_MAX: f64 = 4.0;
 /// The tensor that scores are distances from.
@@ -33,6 +37,7 @@ const REFERENCE: &str = "score.reference_mean";
 #[derive(Clone, Debug)]
 pub struct GaVaeModel {
     shape: GaVaeShape,
+    rule: ScoreRule,
     /// Weight of the divergence from the prior.
     beta: f64,
     specs: Vec<TensorSpec>,
@@ -47,7 +52,7 @@ pub fn trainer(parameters: &HeapParameters, beta: f64, seed: u64) -> BurnTrainer
         shape: plan.shape.dimensions().to_vec(),
         is_trainable: plan.role == TensorRole::Trainable,
     };
-    let model = GaVaeModel { shape, beta, specs: shape.plan().map(spec).collect() };
+    let model = GaVaeModel { shape, rule: parameters.rule(), beta, specs: shape.plan().map(spec).collect() };
     let optimiser = Optimiser::Adam(Adam::new(shape.trainable_parameters()));
     BurnTrainer::new(model, parameters.values().to_vec(), optimiser, GRADIENT_NORM_MAX, seed, false)
 }
@@ -113,25 +118,36 @@ impl BurnModel for GaVaeModel {
         if let Some(index) = self.reference() {
             pass.statistics.push((index, reference_now));
         }
-        let scores = (squares.clone() + 1e-12).sqrt();
-        let Mode::Train(random) = mode else {
-            return Outcome { loss: scores.clone().mean(), scores, statistics: pass.statistics };
-        };
         let columns = LATENT_FRAMES * count * JOINTS;
         let mean = values.clone().slice([0..latent_channels, 0..columns]);
+        let dimensions = CHANNELS * WINDOW_FRAMES * JOINTS;
+        let squared_error = |output: Tensor<2>| {
+            let error = window.clone() - output;
+            let error = (error.clone() * error).reshape([CHANNELS, WINDOW_FRAMES, count, JOINTS]).permute([2, 0, 1, 3]);
+            error.reshape([count, dimensions]).sum_dim(1).reshape([count])
+        };
+        let Mode::Train(random) = mode else {
+            let scores = match self.rule {
+                ScoreRule::Distance => (squares + 1e-12).sqrt(),
+                ScoreRule::Reconstruction => squared_error(pass.decode(self.shape, mean)) * (1.0 / dimensions as f64),
+            };
+            return Outcome { loss: scores.clone().mean(), scores, statistics: pass.statistics };
+        };
         let log_deviation = values.slice([latent_channels..2 * latent_channels, 0..columns]).clamp_max(LOG_DEVIATION_MAX);
         let noise = place.tensor::<2>((0..latent_channels * columns).map(|_| random.normal() as f32).collect(), [latent_channels, columns]);
         let sampled = mean.clone() + log_deviation.clone().exp() * noise;
         let divergence = ((mean.clone() * mean) + (log_deviation.clone() * 2.0).exp() - log_deviation * 2.0 - 1.0) * 0.5;
         let divergence = rows(divergence, latent_channels).sum_dim(1).reshape([count]);
-        let error = window - pass.decode(self.shape, sampled);
-        let error = (error.clone() * error).reshape([CHANNELS, WINDOW_FRAMES, count, JOINTS]).permute([2, 0, 1, 3]);
-        let dimensions = CHANNELS * WINDOW_FRAMES * JOINTS;
-        let error = error.reshape([count, dimensions]).sum_dim(1).reshape([count]);
-        let bound = (error * 0.5 + divergence * self.beta) * (1.0 / dimensions as f64);
+        let error = squared_error(pass.decode(self.shape, sampled));
+        let scores = squares.clone().sqrt();
+        let bound = (error.clone() * 0.5 + divergence * self.beta) * (1.0 / dimensions as f64);
         let normal = samples.labels.iter().map(|label| if *label > 0.0 { 1.0 / count as f32 } else { 0.0 }).collect();
         let loss = (bound * place.tensor::<1>(normal, [count])).sum();
-        let loss = match lacking_to_margin(squares * (1.0 / self.shape.latent_values() as f64), &samples.labels, place) {
+        let measure = match self.rule {
+            ScoreRule::Distance => squares * (1.0 / self.shape.latent_values() as f64),
+            ScoreRule::Reconstruction => error * (1.0 / dimensions as f64),
+        };
+        let loss = match lacking_to_margin(measure, &samples.labels, place) {
             Some(lacking) => loss + lacking,
             None => loss,
         };
@@ -139,14 +155,20 @@ impl BurnModel for GaVaeModel {
     }
 
     fn metadata(&self) -> Metadata {
-        let entry = |key: &str, value: String| (key.to_owned(), value);
-        Metadata::from([
-            entry("architecture", ARCHITECTURE.into()),
-            entry("seg_len", WINDOW_FRAMES.to_string()),
-            entry("width", self.shape.width().to_string()),
-            entry("score_rule", SCORE_RULE.into()),
-        ])
+        metadata(self.shape, self.rule)
     }
+}
+
+/// What a weight file says beside the tensors.
+#[must_use]
+pub fn metadata(shape: GaVaeShape, rule: ScoreRule) -> Metadata {
+    let entry = |key: &str, value: String| (key.to_owned(), value);
+    Metadata::from([
+        entry("architecture", ARCHITECTURE.into()),
+        entry("seg_len", WINDOW_FRAMES.to_string()),
+        entry("width", shape.width().to_string()),
+        entry("score_rule", rule.name().into()),
+    ])
 }
 
 /// The share of each normal window in their mean; all alike when there is none.

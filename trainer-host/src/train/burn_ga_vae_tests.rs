@@ -10,7 +10,7 @@ use crate::train::checkpoint::{Metadata, Tensors};
 use crate::train::run::scores;
 use crate::train::trainer::Trainer;
 use alfred_core::scorer::{ScoreFault, Window};
-use alfred_models::ga_vae::parameters::{HeapParameters, TensorRole};
+use alfred_models::ga_vae::parameters::{HeapParameters, ScoreRule, TensorRole};
 use alfred_models::ga_vae::reference::score;
 use alfred_models::ga_vae::shape::{GaVaeShape, WINDOW_FRAMES};
 use alfred_synth::random::Random;
@@ -130,7 +130,9 @@ fn gradients_are_slopes() {
 fn training_repeats_bit_by_bit_resumes_within_its_noise_and_lowers_the_loss() {
     let set = set(16, 43);
     let items = items(&set);
-    let fresh = || trainer_of(Architecture::GaVae, None, &TrainerOptions::default(), 3).expect("a trainer");
+    // The published rule: the reference mean matters to it.
+    let options = TrainerOptions { score_rule: ScoreRule::Distance, ..TrainerOptions::default() };
+    let fresh = || trainer_of(Architecture::GaVae, None, &options, 3).expect("a trainer");
     let step = |trainer: &mut dyn Trainer| trainer.train_batch(&set, Batch { items: &items }, 3e-3).expect("a finite step").loss;
     let mut whole = fresh();
     let losses: Vec<f64> = (0..6).map(|_| step(whole.as_mut())).collect();

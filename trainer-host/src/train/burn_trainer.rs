@@ -13,7 +13,7 @@ use alfred_synth::random::Random;
 use burn::tensor::{DType, Device, Tensor};
 
 /// Momentum of running statistics (PyTorch's default).
-const MOMENTUM: f64 = 0.1;
+pub const MOMENTUM: f64 = 0.1;
 
 /// Where a forward pass takes the statistics of batch normalisations from, and whether it makes noise.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl<M: BurnModel> BurnTrainer<M> {
 
     /// The stream of the next step.
     fn noise(&self) -> Random {
-        Random::new(self.seed ^ self.optimiser.steps().wrapping_add(1).wrapping_mul(0xd134_2543_de82_ef95))
+        noise_of_step(self.seed, self.optimiser.steps())
     }
 
     /// Moves running statistics towards a batch's.
@@ -159,6 +159,12 @@ impl<M: BurnModel> BurnTrainer<M> {
             }
         }
     }
+}
+
+/// The stream of random numbers of the step after `steps`.
+#[must_use]
+pub fn noise_of_step(seed: u64, steps: u64) -> Random {
+    Random::new(seed ^ steps.wrapping_add(1).wrapping_mul(0xd134_2543_de82_ef95))
 }
 
 /// A tensor's values, rows first.

@@ -22,6 +22,22 @@ pub mod sparta_step;
 
 pub mod sparta_trainer;
 
+pub mod ga_vae_kernels;
+
+pub mod ga_vae_norm;
+
+pub mod ga_vae_plan;
+
+pub mod ga_vae_block;
+
+pub mod ga_vae_block_back;
+
+pub mod ga_vae_group;
+
+pub mod ga_vae_step;
+
+pub mod ga_vae_trainer;
+
 pub mod burn_device;
 
 pub mod burn_tensors;
@@ -60,3 +76,6 @@ mod burn_ga_vae_tests;
 
 #[cfg(test)]
 mod sparta_trainer_tests;
+
+#[cfg(test)]
+mod ga_vae_trainer_tests;
