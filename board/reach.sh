@@ -2,10 +2,10 @@
 # Core, wire and the native STG-NF scorer without an operating system: builds tests/no_std_reach for bare targets, prints how much flash
 # and memory it takes, and runs it in an emulator of the processor to compare the exact lane's bits.
 #
-#   board/reach.sh [aarch64-unknown-none] [thumbv8m.main-none-eabihf]      (default: both)
+#   board/reach.sh [--debian] [aarch64-unknown-none] [thumbv8m.main-none-eabihf]      (default: both)
 #
-# The compiler is the toolchain's where it has the target (rustup target add TARGET). Otherwise Debian's rustc, whose std sources
-# (package rust-web-src) are compiled on the way: RUSTC_BOOTSTRAP=1 and -Zbuild-std=core. Emulators are qemu-user's (package
+# The compiler is the toolchain's where it has the target (rustup target add TARGET). Otherwise, or with --debian, Debian's rustc, whose std
+# sources (packages rust-web-src, lld) are compiled on the way: RUSTC_BOOTSTRAP=1 and -Zbuild-std=core. Emulators are qemu-user's (package
 # qemu-user-static); without them the bits are not compared, and the script says so. Sizes are those of this program: all stages, both
 # lanes' code that the target has, pose messages in, output messages out.
 set -euo pipefail
@@ -14,8 +14,19 @@ cd "$(dirname "$0")/.."
 
 readonly PACKAGE=tests/no_std_reach
 target_folder=${CARGO_TARGET_DIR:-target}/no_std_reach
-targets=("$@")
-[ $# -gt 0 ] || targets=(aarch64-unknown-none thumbv8m.main-none-eabihf)
+is_debian=0
+targets=()
+for argument in "$@"; do
+  case $argument in
+    --debian) is_debian=1 ;;
+    aarch64-unknown-none | thumbv8m.main-none-eabihf) targets+=("$argument") ;;
+    *)
+      sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+      exit 2
+      ;;
+  esac
+done
+[ ${#targets[@]} -gt 0 ] || targets=(aarch64-unknown-none thumbv8m.main-none-eabihf)
 
 # How one builds for a target: words before cargo's own, and after.
 choose_compiler() {
@@ -23,11 +34,16 @@ choose_compiler() {
   extra=()
   local own
   own=$(rustc --print sysroot)
-  if [ -d "$own/lib/rustlib/$1/lib" ]; then
+  if [ "$is_debian" = 0 ] && [ -d "$own/lib/rustlib/$1/lib" ]; then
     compiler="$(rustc --version | cut -d' ' -f1-2)"
-  elif [ -d /usr/lib/rustlib/src/rust/library ] || [ -d /usr/src/rustc-*/library ] 2>/dev/null; then
+  elif [ -d /usr/lib/rustlib/src/rust/library ]; then
     environment=(RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 RUSTFLAGS=)
     extra=(-Zbuild-std=core)
+    # Debian's rustc has no rust-lld: its package lld is what the bare targets are linked with.
+    command -v ld.lld >/dev/null || { echo "SKIPPED: $1: there is no ld.lld (package lld)"; return 1; }
+    local name=${1//[-.]/_}
+    environment+=("CARGO_TARGET_${name^^}_LINKER=ld.lld")
+    target_folder=${target_folder%/debian}/debian
     compiler="$(/usr/bin/rustc --version | cut -d' ' -f1-2), core compiled from rust-web-src"
   else
     return 1
@@ -68,12 +84,13 @@ build() {
 failed=0
 for target in "${targets[@]}"; do
   if ! choose_compiler "$target"; then
-    echo "SKIPPED: $target: no compiler has it (rustup target add $target, or Debian's rustc-web and rust-web-src)"
+    echo "SKIPPED: $target: no compiler has it (rustup target add $target, or Debian's rustc-web, rust-web-src and lld)"
     continue
   fi
   echo "$target ($compiler)"
   for features in "" full; do
-    echo "  $([ -z "$features" ] && echo "8 tracks, 800 poses" || echo "64 tracks, 4096 poses"): $(sizes "$(build "$target" "$features")")"
+    program=$(build "$target" "$features")
+    echo "  $([ -z "$features" ] && echo "8 tracks, 800 poses" || echo "64 tracks, 4096 poses"): $(sizes "$program")"
   done
   player=$(emulator "$target")
   if [ -z "$player" ]; then
