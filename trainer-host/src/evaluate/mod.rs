@@ -19,5 +19,5 @@ mod tests;
 
 pub use command::{EvaluateArguments, run};
 pub use evaluation::{Evaluation, FrameEvaluation, Settings, evaluate_clips, evaluate_model};
-pub use model::{FileModel, Model, PREPROCESSING_SQUARE, pixel_scale, read_weights};
+pub use model::{FileModel, Lane, Model, PREPROCESSING_SQUARE, pixel_scale, read_weights};
 pub use output::to_json;
