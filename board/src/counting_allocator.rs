@@ -2,11 +2,13 @@
 //!
 //! JUSTIFICATION of `unsafe`: a global allocator cannot be written without it. It only counts and forwards.
 
+use nix::unistd::{getpid, gettid};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static FIRST_THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static OWN_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -22,6 +24,14 @@ pub fn process_allocations() -> u64 {
     ALLOCATIONS.load(Relaxed)
 }
 
+/// The same without the process's first thread: in a test that is the harness, which after a minute prints, and so allocates, that a test
+/// still runs.
+#[must_use]
+pub fn allocations_behind_the_first_thread() -> u64 {
+    let first_threads = FIRST_THREADS.load(Relaxed);
+    ALLOCATIONS.load(Relaxed).saturating_sub(first_threads)
+}
+
 /// Allocations and reallocations of the calling thread so far.
 #[must_use]
 pub fn thread_allocations() -> u64 {
@@ -30,6 +40,9 @@ pub fn thread_allocations() -> u64 {
 
 fn count() {
     ALLOCATIONS.fetch_add(1, Relaxed);
+    if gettid() == getpid() {
+        FIRST_THREADS.fetch_add(1, Relaxed);
+    }
     // A thread that is ending has no counter any more; the process's total has it.
     let _ = OWN_ALLOCATIONS.try_with(|own| own.set(own.get() + 1));
 }

@@ -63,7 +63,7 @@ pub fn run() -> Vec<Check> {
 }
 
 /// Exact bits of the other architectures, the same on every machine: SPARTA's published form, SPARTA over tokens, GA-VAE.
-pub const OTHER_EXACT_BITS: [u64; 3] = [0xbe46_b547_863d_ff8b, 0x4342_b816_d62c_4e44, 0xb501_ccd3_6d7e_6e85];
+pub const OTHER_EXACT_BITS: [u64; 3] = [0xbe46_b547_863d_ff8b, 0x20b7_f58e_d629_401a, 0xb501_ccd3_6d7e_6e85];
 
 /// SPARTA in both forms and GA-VAE: bits of the exact lane, the fast lane's distance from it, and that neither allocates.
 fn other_models() -> [(&'static str, Result<String, String>); 3] {

@@ -2,7 +2,7 @@
 //!
 //! A binary of its own, since it installs a counting allocator. The feeder runs in the same process and must not allocate either.
 
-use alfred_board::counting_allocator::{CountingAllocator, process_allocations};
+use alfred_board::counting_allocator::{CountingAllocator, allocations_behind_the_first_thread};
 use alfred_board::fake_tree::FakeTree;
 use alfred_board::generic_linux::ProcessMemory;
 use alfred_board::hal::Memory;
@@ -164,7 +164,7 @@ fn feed(path: &std::path::Path, delay: u64) -> [(u64, u64); 2] {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            marks[mark] = (process_allocations(), memory.resident_bytes().expect("Linux"));
+            marks[mark] = (allocations_behind_the_first_thread(), memory.resident_bytes().expect("Linux"));
         }
     }
     marks

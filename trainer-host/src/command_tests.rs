@@ -1,7 +1,7 @@
 //! The commands from end to end on a tiny data set: synth, train, evaluate; twice, bit by bit.
 
 use crate::dataset::layout::{Split, clips, read_events, read_mask};
-use crate::evaluate::{FileModel, Model, Settings, evaluate_model, read_weights};
+use crate::evaluate::{FileModel, Lane, Model, Settings, evaluate_model, read_weights};
 use crate::{synth_command, train_command};
 use alfred_core::normalise::PixelScale;
 use alfred_models::weights::Weights;
@@ -118,4 +118,20 @@ fn shipped_weights_rank_anomalies_above_normal_behaviour() {
         let auc = evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value;
         assert!(auc > 0.65, "{name}: frame AUC-ROC {auc}");
     }
+}
+
+/// GA-VAE costs a thousand times as much as STG-NF: fewer frames, on the fast lane.
+#[test]
+fn shipped_ga_vae_weights_rank_anomalies_above_normal_behaviour() {
+    let scratch = Scratch::new("shipped-ga-vae");
+    let folder = scratch.0.to_str().expect("text");
+    let words = ["", "--out", folder, "--seed", "77", "--clips", "1", "--test-clips", "3", "--frames", "400"];
+    synth_command::run(&Synth::parse_from(words).arguments).expect("writes a data set");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pretrained/ga_vae_synthetic/weights.safetensors");
+    let model = FileModel::read(&path).expect("the shipped weights");
+    assert!(model.weights().threshold().is_some());
+    assert_eq!(model.pixel_scale(), PixelScale::SQUARE);
+    let evaluation = evaluate_model(&model, &scratch.0, &Settings { lane: Lane::Fast, ..Settings::default() }).expect("evaluates");
+    let auc = evaluation.paper.as_ref().expect("both smoothings").figures.auc_roc.value;
+    assert!(auc > 0.65, "frame AUC-ROC {auc}");
 }

@@ -116,8 +116,10 @@ fn a_number_of_threads_repeats_bit_by_bit_and_another_differs_by_rounding_only()
     let (one, two) = (trained(1), trained(2));
     assert_eq!(two, trained(2));
     assert_eq!(one, trained(1));
+    // The first loss comes of the same weights; later ones of weights that Adam has moved by the signs of gradients, of which rounding decides some.
+    assert!((one.0[0] / two.0[0] - 1.0).abs() < 1e-5, "{one:?} on one thread, {two:?} on two", one = one.0, two = two.0);
     for (one, two) in one.0.iter().zip(&two.0) {
-        assert!((one / two - 1.0).abs() < 1e-2, "{one} on one thread, {two} on two");
+        assert!((one / two - 1.0).abs() < 5e-2, "{one} on one thread, {two} on two");
     }
 }
 
@@ -127,13 +129,14 @@ fn both_steps_learn_the_same() {
     let trained = |backend: Backend| {
         let options = TrainerOptions { backend, ..TrainerOptions::default() };
         let mut trainer = trainer_of(Architecture::GaVae, None, &options, 3).expect("a trainer");
-        let mut loss = 0.0;
-        // Small steps: Adam takes rounding for gradients where these are near zero.
-        for _ in 0..6 {
-            loss = trainer.train_batch(&set, Batch { items: &items(&set) }, 1e-4).expect("a finite step").loss;
-        }
-        loss
+        let step = |_| trainer.train_batch(&set, Batch { items: &items(&set) }, 1e-4).expect("a finite step").loss;
+        (0..6).map(step).collect::<Vec<f64>>()
     };
     let (hand, burn) = (trained(Backend::Hand), trained(Backend::Burn));
-    assert!((hand / burn - 1.0).abs() < 5e-2, "{hand} by hand, {burn} by automatic derivatives");
+    // As above: one loss of the same weights, then two ways down that rounding parts.
+    assert!((hand[0] / burn[0] - 1.0).abs() < 1e-4, "{hand:?} by hand, {burn:?} by automatic derivatives");
+    for (hand, burn) in hand.iter().zip(&burn) {
+        assert!((hand / burn - 1.0).abs() < 0.1, "{hand} by hand, {burn} by automatic derivatives");
+    }
+    assert!(hand[5] < 0.9 * hand[0] && burn[5] < 0.9 * burn[0], "{hand:?} by hand, {burn:?} by automatic derivatives");
 }
