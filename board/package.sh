@@ -86,10 +86,10 @@ build() {
   cp "$binary" "$stripped"
   # A binary of another architecture may be beyond this strip; the firmware profile has done it already.
   strip "$stripped" 2>/dev/null || true
-  mkdir "$work/root" && mkdir -p "$out"
+  mkdir "$work/tree" && mkdir -p "$out"
   local name
-  name=$(stage "$stripped" "$arch" "$version" "$work/root")
-  dpkg-deb --root-owner-group -Zxz --build "$work/root" "$out/$name" >/dev/null
+  name=$(stage "$stripped" "$arch" "$version" "$work/tree")
+  dpkg-deb --root-owner-group -Zxz --build "$work/tree" "$out/$name" >/dev/null
   echo "$out/$name: $(stat -c %s "$out/$name") bytes, binary $(stat -c %s "$stripped") bytes"
 }
 
@@ -142,9 +142,9 @@ life() {
 successor() {
   local work
   work=$(mktemp -d)
-  dpkg-deb -R "$1" "$work/root"
-  sed -i 's/^Version: .*/&+next/' "$work/root/DEBIAN/control"
-  dpkg-deb --root-owner-group -Zgzip --build "$work/root" "$2" >/dev/null
+  dpkg-deb -R "$1" "$work/tree"
+  sed -i 's/^Version: .*/&+next/' "$work/tree/DEBIAN/control"
+  dpkg-deb --root-owner-group -Zgzip --build "$work/tree" "$2" >/dev/null
   rm -rf "$work"
 }
 
@@ -161,16 +161,16 @@ test_apart() {
   local work script
   work=$(mktemp -d)
   script=$(realpath "$0")
-  mkdir "$work/upper" "$work/work" "$work/root"
+  mkdir "$work/layers"
   cp "$1" "$work/package.deb"
   local status=0
   unshare --mount --propagation private bash -eu -c '
-    mount -t tmpfs tmpfs "$1/root" && mkdir "$1/root/upper" "$1/root/work" "$1/root/new"
-    mount -t overlay overlay -o "lowerdir=/,upperdir=$1/root/upper,workdir=$1/root/work" "$1/root/new" || exit 77
-    for folder in proc sys dev; do mount --rbind "/$folder" "$1/root/new/$folder"; done
-    mkdir -p "$1/root/new/tmp/package" && cp "$1/package.deb" "$1/root/new/tmp/package/"
-    mkdir -p "$1/root/new/tmp/package/board" && cp "$2" "$1/root/new/tmp/package/board/package.sh"
-    chroot "$1/root/new" bash /tmp/package/board/package.sh test-here /tmp/package/package.deb
+    mount -t tmpfs tmpfs "$1/layers" && mkdir "$1/layers/upper" "$1/layers/scratch" "$1/layers/new"
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layers/upper,workdir=$1/layers/scratch" "$1/layers/new" || exit 77
+    for folder in proc sys dev; do mount --rbind "/$folder" "$1/layers/new/$folder"; done
+    mkdir -p "$1/layers/new/tmp/package" && cp "$1/package.deb" "$1/layers/new/tmp/package/"
+    mkdir -p "$1/layers/new/tmp/package/board" && cp "$2" "$1/layers/new/tmp/package/board/package.sh"
+    chroot "$1/layers/new" bash /tmp/package/board/package.sh test-here /tmp/package/package.deb
   ' apart "$work" "$script" || status=$?
   rm -rf "$work"
   if [ "$status" = 77 ]; then

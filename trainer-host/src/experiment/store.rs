@@ -1,6 +1,6 @@
 //! Chains on disk: each finished slice is kept, so that an interrupted experiment goes on where it was.
 //!
-//! `OUT/work/MODEL-CAMERA-METHODOLOGY-SEED.json` holds the state; weights lie beside it under the number of the iteration that made them. Weights
+//! In the output folder's `work`, `MODEL-CAMERA-METHODOLOGY-SEED.json` holds the state; weights lie beside it under the number of the iteration that made them. Weights
 //! are written first and named by the state, so a kill between the two leaves the state before.
 
 use crate::error::HostError;
