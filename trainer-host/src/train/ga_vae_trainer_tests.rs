@@ -2,14 +2,16 @@
 
 use super::gradient_tests::{items, random_set};
 use crate::dataset::windows::{Batch, WindowSet};
-use crate::train::architecture::{Architecture, Backend, TrainerOptions, trainer_of};
+use crate::train::architecture::{Architecture, TrainerOptions, trainer_of, write_weights};
 use crate::train::burn_ga_vae::{fresh, trainer};
 use crate::train::burn_tensors::Samples;
+use crate::train::checkpoint::Metadata;
 use crate::train::ga_vae_trainer::GaVaeTrainer;
 use crate::train::run::scores;
 use alfred_models::ga_vae::parameters::{HeapParameters, ScoreRule, TensorRole};
 use alfred_models::ga_vae::reference::score;
 use alfred_models::ga_vae::shape::{GaVaeShape, WINDOW_FRAMES};
+use alfred_models::ga_vae::weights_file::read;
 use alfred_synth::random::Random;
 use burn::tensor::DType;
 
@@ -123,20 +125,20 @@ fn a_number_of_threads_repeats_bit_by_bit_and_another_differs_by_rounding_only()
     }
 }
 
+/// Two free runs part, since Adam moves by the signs of gradients, some of which rounding decides. So the hand-derived step leads, and at each of its
+/// weights both steps must find the same loss.
 #[test]
 fn both_steps_learn_the_same() {
     let set = random_set(WINDOW_FRAMES, 16, &mut Random::new(45));
-    let trained = |backend: Backend| {
-        let options = TrainerOptions { backend, ..TrainerOptions::default() };
-        let mut trainer = trainer_of(Architecture::GaVae, None, &options, 3).expect("a trainer");
-        let step = |_| trainer.train_batch(&set, Batch { items: &items(&set) }, 1e-4).expect("a finite step").loss;
-        (0..6).map(step).collect::<Vec<f64>>()
-    };
-    let (hand, burn) = (trained(Backend::Hand), trained(Backend::Burn));
-    // As above: one loss of the same weights, then two ways down that rounding parts.
-    assert!((hand[0] / burn[0] - 1.0).abs() < 1e-4, "{hand:?} by hand, {burn:?} by automatic derivatives");
-    for (hand, burn) in hand.iter().zip(&burn) {
-        assert!((hand / burn - 1.0).abs() < 0.1, "{hand} by hand, {burn} by automatic derivatives");
+    let samples = Samples::of(&set, Batch { items: &items(&set) });
+    let mut leading = trainer_of(Architecture::GaVae, None, &TrainerOptions::default(), 3).expect("a trainer");
+    let mut losses = Vec::new();
+    for seed in 0..6 {
+        let parameters = read(&write_weights(leading.as_ref(), &Metadata::new())).expect("weights").parameters;
+        let hand = GaVaeTrainer::new(&parameters, 1.0, seed, 1).loss_and_gradient(&samples).loss;
+        let (burn, ..) = trainer(&parameters, 1.0, seed).loss_and_gradient(&samples, DType::F64);
+        assert!((hand / burn - 1.0).abs() < 1e-4, "step {seed}: {hand} by hand, {burn} by automatic derivatives");
+        losses.push(leading.train_batch(&set, Batch { items: &items(&set) }, 1e-4).expect("a finite step").loss);
     }
-    assert!(hand[5] < 0.9 * hand[0] && burn[5] < 0.9 * burn[0], "{hand:?} by hand, {burn:?} by automatic derivatives");
+    assert!(losses[5] < 0.9 * losses[0], "{losses:?}");
 }
