@@ -135,7 +135,8 @@ fn memory_map_and_self_test_answer() {
 fn bench_drives_the_whole_live_path_and_accounts_for_every_frame() {
     let folder = Folder::new("bench");
     let svg = folder.0.join("histogram.svg");
-    let arguments = ["--persons", "3", "--minutes", "0.05", "--warm-up-seconds", "3", "--cold-starts", "1", "--stress", "--json"];
+    let arguments =
+        ["--persons", "3", "--minutes", "0.05", "--warm-up-seconds", "3", "--cold-starts", "1", "--stress", "--real-time", "--json"];
     let output = run(&[&["bench", "--svg", text(&svg)][..], &arguments[..]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
@@ -146,6 +147,10 @@ fn bench_drives_the_whole_live_path_and_accounts_for_every_frame() {
     let judged = ["of_the_machine", "of_added_waits", "of_ours"].map(|whose| number(&format!("deadline_misses_{whose}")));
     assert_eq!(number("deadline_misses"), judged.into_iter().sum::<f64>());
     assert!(number("stress_threads") >= 1.0 && number("resident_bytes_at_end") > 1e6);
+    // What was refused is counted; what was granted shows in the locked pages.
+    let pages = |when: &str, kind: &str| report[when][kind].as_u64().unwrap_or_else(|| panic!("{when}, {kind}: {report}"));
+    assert!(number("capabilities_missing") > 0.0 || pages("pages_at_end", "locked") > 1 << 20, "{report}");
+    assert!(pages("pages_at_start", "own") > 100_000 && report["memory_is_flat"].is_boolean(), "{report}");
     if number("lost") == 0.0 {
         assert_eq!(number("windows_scored"), number("windows_expected"), "everybody is scored in every frame");
     }

@@ -37,6 +37,9 @@ pub(crate) struct BenchArguments {
     /// Keep every other core busy.
     #[arg(long)]
     stress: bool,
+    /// Ask the system for what the packaged configuration asks for: all memory locked, stacks touched, SCHED_FIFO, no timer slack.
+    #[arg(long)]
+    real_time: bool,
     /// As one JSON object on stdout.
     #[arg(long)]
     json: bool,
@@ -76,6 +79,7 @@ pub(crate) fn command(arguments: &BenchArguments) -> Result<(), Error> {
         warm_up_frames: u64::from(arguments.warm_up_seconds) * u64::from(arguments.fps),
         frames: (arguments.minutes * 60.0 * frames_per_second).ceil() as u64,
         stress: arguments.stress,
+        real_time: arguments.real_time,
     };
     let folder = Folder::new()?;
     let model_path = match &arguments.model {

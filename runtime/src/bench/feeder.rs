@@ -1,6 +1,6 @@
 //! The camera: sends synthetic people through the pose socket, each frame when it is due, and allocates nothing while it does.
 
-use super::machine::{ProcessFigures, RunQueue, sleep_until};
+use super::machine::{PageCensus, Pages, ProcessFigures, RunQueue, sleep_until};
 use super::timeline::Timeline;
 use crate::error::Error;
 use alfred_board::generic_linux::{MonotonicClock, ProcessMemory};
@@ -37,6 +37,8 @@ pub(crate) struct Marks {
     pub(crate) before: ProcessFigures,
     pub(crate) after: ProcessFigures,
     pub(crate) resident_bytes_max: u64,
+    /// Where the resident pages came from, before and after; `None`: this kernel does not tell.
+    pub(crate) pages: [Option<Pages>; 2],
     /// Whether the kernel tells how long our threads had no core.
     pub(crate) waits_are_known: bool,
 }
@@ -53,10 +55,12 @@ impl Feeder<'_> {
             before: ProcessFigures::now(&mut memory),
             after: ProcessFigures::default(),
             resident_bytes_max: 0,
+            pages: [None; 2],
             waits_are_known: false,
         };
         let mut frame = Box::new(PoseFrame::new(FrameIndex(0), MonotonicNs(0)));
         let (mut message, mut run_queue) = ([0; MESSAGE_BYTES_MAX], None::<RunQueue>);
+        let census = PageCensus::open();
         let frames_per_second = (1_000_000_000 / self.timeline.period_ns).max(1);
         let end = self.warm_up + self.measured;
         self.timeline.begin(MonotonicClock.now().0 + HEAD_START_NS);
@@ -67,6 +71,12 @@ impl Feeder<'_> {
             // The threads are there by now, and have names.
             if number == self.warm_up / 2 {
                 run_queue = Some(RunQueue::open());
+            }
+            // While there is time until the frame is due.
+            if number == self.warm_up {
+                marks.pages[0] = census.count();
+            } else if number == end {
+                marks.pages[1] = census.count();
             }
             sleep_until(self.timeline.due_ns(number))?;
             if number == self.warm_up {

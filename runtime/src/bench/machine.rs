@@ -8,6 +8,7 @@ use alfred_board::hal::{Clock, Memory};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+use serde::Serialize;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -38,6 +39,49 @@ impl ProcessFigures {
         let resident_bytes = memory.resident_bytes().unwrap_or(0);
         Self { allocations: process_allocations(), minor_faults, major_faults, resident_bytes }
     }
+}
+
+/// Longest answer of the kernel's that [`PageCensus`] reads.
+const CENSUS_BYTES_MAX: usize = 2048;
+
+/// Where the process's resident pages come from, counted page by page; bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pages {
+    /// The process's own: heap, stacks, what it has written to. Nobody can take these away without swap.
+    pub own: u64,
+    /// Those of files: the program and its libraries. The kernel may take an idle one away and read it again later, unless it is locked.
+    pub files: u64,
+    /// Those of both kinds that are locked.
+    pub locked: u64,
+}
+
+/// `/proc/self/smaps_rollup`: counts pages, where `statm` tells a sum of each processor's estimates.
+#[derive(Debug)]
+pub(crate) struct PageCensus {
+    file: Option<File>,
+}
+
+impl PageCensus {
+    /// Opens the file; a kernel without it (before 4.14) gives no census.
+    pub(crate) fn open() -> Self {
+        Self { file: File::open("/proc/self/smaps_rollup").ok() }
+    }
+
+    /// Counts now, which takes some tenths of a millisecond. Allocates nothing.
+    pub(crate) fn count(&self) -> Option<Pages> {
+        let mut text = [0; CENSUS_BYTES_MAX];
+        let length = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
+        pages_in(std::str::from_utf8(&text[..length]).ok()?)
+    }
+}
+
+fn pages_in(text: &str) -> Option<Pages> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let (resident, own, locked) = (bytes("Rss:")?, bytes("Anonymous:")?, bytes("Locked:")?);
+    Some(Pages { own, files: resident.checked_sub(own)?, locked })
 }
 
 /// How one thread spent its time, as far as it wanted to run; nanoseconds.
@@ -150,6 +194,20 @@ pub(crate) fn wait_and_note(timeline: &Timeline, stop: &AtomicBool, lateness: &m
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_counted_and_odd_answers_are_none() {
+        let text = "5646-7ffd ---p 0 [rollup]\nRss:    1776 kB\nPss_Anon:   7 kB\nAnonymous:    112 kB\nLocked:   8 kB\n";
+        assert_eq!(pages_in(text), Some(Pages { own: 112 << 10, files: 1664 << 10, locked: 8 << 10 }));
+        for odd in ["", "Rss: 1 kB\nAnonymous: 2 kB\nLocked: 0 kB", "Rss: x kB\nAnonymous: 0 kB\nLocked: 0 kB"] {
+            assert_eq!(pages_in(odd), None, "{odd:?}");
+        }
+        let census = PageCensus::open();
+        let before = census.count().expect("this kernel has it");
+        let written = vec![1_u8; 4 << 20];
+        let after = census.count().expect("this kernel has it");
+        assert!(after.own >= before.own + (3 << 20), "{before:?} {after:?} {}", written.len());
+    }
 
     #[test]
     fn a_thread_without_a_core_waits_and_its_wait_is_told() {

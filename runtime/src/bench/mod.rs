@@ -24,6 +24,7 @@ mod plot;
 mod cold_start;
 
 pub use cold_start::ColdStarts;
+pub use machine::Pages;
 pub use report::{Quantiles, Report};
 pub use run::{BenchSettings, run};
 

@@ -1,6 +1,7 @@
 //! What `bench` found, as text and as JSON.
 
 use super::feeder::Marks;
+use super::machine::Pages;
 use super::observer::Observations;
 use super::run::BenchSettings;
 use super::timeline::{FrameOutcome, Timeline};
@@ -69,6 +70,10 @@ pub struct Report {
     pub frames: u64,
     /// Threads that kept other cores busy.
     pub stress_threads: usize,
+    /// Whether the threads asked for what the packaged configuration asks for.
+    pub real_time: bool,
+    /// What the system refused of it.
+    pub capabilities_missing: u64,
     /// Time from one frame to the next, by which a frame must be decided.
     pub deadline_us: u64,
     /// From when a frame was due to when the lines that it caused were written.
@@ -103,6 +108,13 @@ pub struct Report {
     pub resident_bytes_at_end: u64,
     /// Most of them, looked at every second.
     pub resident_bytes_max: u64,
+    /// Where the resident pages came from when the warm-up was over, counted page by page; `None`: this kernel does not tell.
+    pub pages_at_start: Option<Pages>,
+    /// The same after the last measured frame.
+    pub pages_at_end: Option<Pages>,
+    /// Whether the process's own pages (heap, stacks, whatever it wrote to) are no more at the end than at the start. Pages of the program's
+    /// file are not its own: unless memory is locked, the kernel takes idle ones away and reads them again.
+    pub memory_is_flat: Option<bool>,
     /// Windows scored, of the whole stream.
     pub windows_scored: u64,
     /// Windows that everybody in every frame makes; the same number unless frames were lost.
@@ -173,6 +185,8 @@ impl Report {
             frames_per_second: about.settings.frames_per_second,
             frames: about.settings.frames,
             stress_threads: about.stress_threads,
+            real_time: about.settings.real_time,
+            capabilities_missing: number("/stats/board/capabilities_missing"),
             deadline_us: about.deadline_us,
             due_to_written: Quantiles::of(&mut times_ns),
             sent_to_written: Quantiles::of(&mut sent_ns),
@@ -189,6 +203,9 @@ impl Report {
             resident_bytes_at_start: marks.before.resident_bytes,
             resident_bytes_at_end: marks.after.resident_bytes,
             resident_bytes_max: marks.resident_bytes_max.max(marks.after.resident_bytes),
+            pages_at_start: marks.pages[0],
+            pages_at_end: marks.pages[1],
+            memory_is_flat: marks.pages[0].zip(marks.pages[1]).map(|(start, end)| end.own <= start.own),
             windows_scored: number("/stats/counters/windows_scored"),
             windows_expected: about.settings.persons as u64 * frames_taken.saturating_sub(about.window_frames as u64 - 1),
             lost: lost.into_iter().map(number).sum(),
@@ -201,6 +218,21 @@ impl Report {
     }
 }
 
+impl Report {
+    fn write_pages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(start), Some(end)) = (self.pages_at_start, self.pages_at_end) else {
+            return writeln!(f, "own memory: this kernel does not count it (/proc/self/smaps_rollup)");
+        };
+        let verdict = match end.own.checked_sub(start.own) {
+            Some(0) => "flat, to the byte".into(),
+            Some(grown) => format!("NOT flat: grown by {grown} bytes"),
+            None => format!("flat: {} bytes fewer", start.own - end.own),
+        };
+        writeln!(f, "own memory: {} bytes at start, {} at end: {verdict}", start.own, end.own)?;
+        writeln!(f, "pages of the program's file: {} bytes at start, {} at end; {} bytes locked", start.files, end.files, end.locked)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let busy = match self.stress_threads {
@@ -209,8 +241,16 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{}: {} persons, {} frames per second, {} frames, {busy}",
-            self.model, self.persons, self.frames_per_second, self.frames
+            "{}: {} persons, {} frames per second, {} frames, {busy}; {}",
+            self.model,
+            self.persons,
+            self.frames_per_second,
+            self.frames,
+            match (self.real_time, self.capabilities_missing) {
+                (false, _) => "ordinary scheduling, memory not locked".into(),
+                (true, 0) => "memory locked, SCHED_FIFO".into(),
+                (true, missing) => format!("real time asked for, {missing} wishes refused"),
+            }
         )?;
         writeln!(f, "\n{:<34} {:>10} {:>10} {:>10} {:>10} {:>10}", "microseconds", "p50", "p90", "p99", "p99.9", "max")?;
         let rows = [
@@ -240,6 +280,7 @@ impl fmt::Display for Report {
             "resident: {} bytes at start, {} at end, at most {}",
             self.resident_bytes_at_start, self.resident_bytes_at_end, self.resident_bytes_max
         )?;
+        self.write_pages(f)?;
         writeln!(
             f,
             "{} of {} windows scored, {} lost messages, {} event lines, {} segment parts",

@@ -8,9 +8,13 @@ use super::stress;
 use super::timeline::Timeline;
 use crate::config::Config;
 use crate::error::Error;
+use crate::live::care::{Care, Surroundings};
+use crate::live::health::BoardHealth;
 use crate::live::latency::Latency;
+use crate::live::real_time::{RealTimeConfig, Role, enter};
+use crate::live::slot_scorer::Decider;
 use crate::live::socket_source::SocketSource;
-use crate::live::{self, LiveSettings, WhenFull};
+use crate::live::{self, Deciding, LiveSettings, WhenFull};
 use crate::model_file::LoadedModel;
 use crate::replay::HeapMemory;
 use alfred_board::generic_linux::MonotonicClock;
@@ -21,6 +25,7 @@ use alfred_core::pose::PoseFrame;
 use alfred_core::scorer::Scorer;
 use alfred_core::units::{FrameIndex, MonotonicNs, Threshold};
 use alfred_synth::crowd::Crowd;
+use std::any::Any;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -47,6 +52,8 @@ pub struct BenchSettings {
     pub frames: u64,
     /// Whether every other core is kept busy.
     pub stress: bool,
+    /// Whether the threads run as under the packaged configuration, and feeder and waiter beside them as ingest does.
+    pub real_time: bool,
 }
 
 /// Measures a model. The socket is made in `folder`.
@@ -90,9 +97,24 @@ pub fn run(settings: BenchSettings, mut model: LoadedModel, folder: &Path) -> Re
     let source = SocketSource::listen(&socket, &[])?;
     let (seen, mut lateness) = (Arc::new(Mutex::new(Observations::new())), Latency::new().ok_or_else(no_histogram)?);
     let observer = Observer::new(&timeline, delay_frames, Arc::clone(&seen));
-    let marks = measure(live, model, source, observer, &feeder, &socket, about.stress_threads, &mut lateness)?;
+    let around = Around { stress_threads: about.stress_threads, real_time: Arc::new(real_time(settings.real_time)) };
+    let marks = measure(live, model, source, observer, &feeder, &socket, &around, &mut lateness)?;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     Report::new(about, &timeline, &marks, &seen, &lateness)
+}
+
+/// What is asked of the machine, and what burdens it.
+struct Around {
+    stress_threads: usize,
+    real_time: Arc<RealTimeConfig>,
+}
+
+/// What `board/systemd/edge.toml` asks for, or nothing.
+fn real_time(is_wanted: bool) -> RealTimeConfig {
+    if !is_wanted {
+        return RealTimeConfig::default();
+    }
+    RealTimeConfig { lock_memory: true, touch_stacks: true, priority: 40, timer_slack_ns: 1_000, ..RealTimeConfig::default() }
 }
 
 fn no_histogram() -> Error {
@@ -124,28 +146,43 @@ fn measure(
     observer: Observer<'_>,
     feeder: &Feeder<'_>,
     socket: &Path,
-    stress_threads: usize,
+    around: &Around,
     lateness: &mut Latency,
 ) -> Result<Marks, Error> {
     let (stop_reader, stop_writer) = nix::unistd::pipe().map_err(|error| Error::system("pipe", error))?;
     let stop = AtomicBool::new(false);
     let scorer = model.into_scorer();
-    let mut walked: Vec<Vec<u64>> = (0..stress_threads).map(|_| stress::memory()).collect();
+    let deciding = Deciding { live: Decider { scorer, rule: settings.pipeline.decision, revision: 0 }, reserve: None, updates: None };
+    let health = Arc::new(BoardHealth::default());
+    let care = Care { real_time: Arc::clone(&around.real_time), health: Arc::clone(&health), ..Care::default() };
+    let surroundings = Surroundings { clock: Arc::new(MonotonicClock), feed: None, care };
+    let mut walked: Vec<Vec<u64>> = (0..around.stress_threads).map(|_| stress::memory()).collect();
     thread::scope(|scope| {
         for memory in &mut walked {
             scope.spawn(|| stress::run(memory, &stop));
         }
-        let waiter = scope.spawn(|| machine::wait_and_note(feeder.timeline, &stop, lateness));
-        let live = scope.spawn(|| live::run(settings, scorer, source, Some(stop_reader.as_fd()), Arc::new(MonotonicClock), observer));
-        let marks = feeder.run(socket);
+        let waiter = scope.spawn(|| {
+            enter(Role::Ingest, 0, &around.real_time, &health);
+            machine::wait_and_note(feeder.timeline, &stop, lateness)
+        });
+        let live = scope.spawn(|| live::run_on_board(settings, deciding, source, Some(stop_reader.as_fd()), observer, surroundings));
+        let marks = scope.spawn(|| {
+            // The camera's side of the socket keeps up with ours.
+            enter(Role::Ingest, 0, &around.real_time, &health);
+            feeder.run(socket)
+        });
+        let marks = marks.join().unwrap_or_else(panicked);
         drop(stop_writer);
         stop.store(true, Relaxed);
-        let panicked = |_| Err(Error::system("bench", "a thread panicked: please report this"));
         // The live path's own fault explains the feeder's.
         live.join().unwrap_or_else(panicked)?;
         waiter.join().unwrap_or_else(panicked)?;
         marks
     })
+}
+
+fn panicked<T>(_: Box<dyn Any + Send>) -> Result<T, Error> {
+    Err(Error::system("bench", "a thread panicked: please report this"))
 }
 
 /// The score that few windows of this crowd exceed.
