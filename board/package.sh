@@ -1,110 +1,69 @@
 #!/usr/bin/env bash
-# Builds the Debian package of alfred-edge, and proves that it installs, upgrades and purges cleanly.
+# Builds the Debian package of alfred-edge with cargo-deb, and proves that it installs, upgrades and purges cleanly.
 #
-#   board/package.sh build [--binary FILE | --features LIST] [--profile NAME] [--arch ARCH] [--version V] [--out FOLDER]
-#   board/package.sh test FILE.deb    in a throw-away copy of this system (an overlay in a mount namespace); SKIPPED where that cannot be had
+#   board/package.sh build [--onnx] [--version V] [--out FOLDER]        for this machine
+#   board/package.sh build --binary FILE [--target TRIPLE] [...]        from a binary that is built already, as by board/cross.sh
+#   board/package.sh lint FILE.deb         what lintian has to say
+#   board/package.sh test FILE.deb         in a throw-away copy of this system (an overlay in a mount namespace); SKIPPED where that cannot be had
 #   board/package.sh test-here FILE.deb    on this very system: installs, upgrades and purges for real
 #
-# Without --binary it builds one: natively, without the ONNX engine unless --features onnx asks for it. What goes where, dependencies and
-# maintainer scripts stand in runtime/Cargo.toml ([package.metadata.deb], the form of cargo-deb, which builds the same package where it is
-# installed); here plain dpkg-deb does it, since building cargo-deb first would cost more than the package.
+# What goes where, dependencies and maintainer scripts stand in runtime/Cargo.toml, [package.metadata.deb]. It needs cargo-deb
+# (cargo install cargo-deb --locked: a minute and a half of one processor) and dpkg-dev; a binary for another target is packaged as it is,
+# which board/cross.sh has stripped. A package for arm64 is tested where this system takes such packages (dpkg --add-architecture arm64,
+# libc6:arm64) and qemu-user-static plays its program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 fail() { echo "package: $*" >&2; exit 1; }
 
-# Writes the staging tree from the manifest; prints the package's file name.
-stage() {
-  python3 - "$1" "$2" "$3" "$4" <<'PYTHON'
-import os, pathlib, shutil, sys, tomllib
-
-binary, architecture, version, folder = sys.argv[1:]
-workspace = tomllib.loads(pathlib.Path("Cargo.toml").read_text())["workspace"]["package"]
-manifest = tomllib.loads(pathlib.Path("runtime/Cargo.toml").read_text())
-deb = manifest["package"]["metadata"]["deb"]
-version = version or workspace["version"]
-root = pathlib.Path(folder)
-size = 0
-for source, target, mode in deb["assets"]:
-    # cargo-deb's own way of naming the built binary; other paths start at the manifest.
-    source = pathlib.Path(binary) if source.startswith("target/release/") else pathlib.Path("runtime") / source
-    path = root / (target + source.name if target.endswith("/") else target)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, path)
-    path.chmod(int(mode, 8))
-    size += path.stat().st_size
-control = root / "DEBIAN"
-control.mkdir()
-fields = {
-    "Package": deb["name"],
-    "Version": version,
-    "Architecture": architecture,
-    "Maintainer": deb["maintainer"],
-    "Depends": deb["depends"],
-    "Section": deb["section"],
-    "Priority": deb["priority"],
-    "Installed-Size": str((size + 1023) // 1024),
-    "Description": manifest["package"]["description"].rstrip(".") + "\n " + deb["extended-description"].strip().replace("\n", "\n "),
-}
-(control / "control").write_text("".join(f"{name}: {value}\n" for name, value in fields.items()))
-(control / "conffiles").write_text("".join(f"{path}\n" for path in deb["conf-files"]))
-for name in ("postinst", "prerm", "postrm"):
-    shutil.copyfile(pathlib.Path("runtime") / deb["maintainer-scripts"] / name, control / name)
-    (control / name).chmod(0o755)
-for path in [root, *root.rglob("*")]:
-    if path.is_dir():
-        path.chmod(0o755)
-print(f"{deb['name']}_{version}_{architecture}.deb")
-PYTHON
-}
-
 build() {
-  local binary="" features="" profile=firmware arch="" version="" out=target/package
+  local binary="" target="" variant=() version=() out=target/package
   while [ $# -gt 0 ]; do
     case $1 in
-      --binary) binary=$2 ;;
-      --features) features=$2 ;;
-      --profile) profile=$2 ;;
-      --arch) arch=$2 ;;
-      --version) version=$2 ;;
-      --out) out=$2 ;;
+      --onnx) variant=(--variant onnx) && shift && continue ;;
+      --binary) binary=$(realpath "${2:?--binary FILE}") ;;
+      --target) target=${2:?--target TRIPLE} ;;
+      --version) version=(--deb-version "${2:?--version V}") ;;
+      --out) out=${2:?--out FOLDER} ;;
       *) fail "unknown option $1" ;;
     esac
     shift 2
   done
+  command -v cargo-deb >/dev/null || fail "cargo-deb is missing: cargo install cargo-deb --locked"
+  command -v dpkg-shlibdeps >/dev/null || fail "dpkg-shlibdeps is missing: apt-get install dpkg-dev"
+  mkdir -p "$out"
+  local options=(--package alfred-runtime --output "$out" "${variant[@]}" "${version[@]}" ${target:+--target "$target"})
   if [ -z "$binary" ]; then
-    cargo build --profile "$profile" -p alfred-runtime --no-default-features ${features:+--features "$features"}
-    binary=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/alfred-edge
+    cargo deb "${options[@]}"
+    return
   fi
   [ -x "$binary" ] || fail "$binary is no program"
-  [ -n "$arch" ] || arch=$(dpkg --print-architecture)
-  local work stripped
+  local work
   work=$(mktemp -d)
   trap 'rm -rf "$work"' RETURN
-  stripped=$work/alfred-edge
-  cp "$binary" "$stripped"
-  # A binary of another architecture may be beyond this strip; the firmware profile has done it already.
-  strip "$stripped" 2>/dev/null || true
-  mkdir "$work/tree" && mkdir -p "$out"
-  local name
-  name=$(stage "$stripped" "$arch" "$version" "$work/tree")
-  dpkg-deb --root-owner-group -Zxz --build "$work/tree" "$out/$name" >/dev/null
-  echo "$out/$name: $(stat -c %s "$out/$name") bytes, binary $(stat -c %s "$stripped") bytes"
+  # Where cargo would have left it.
+  install -D "$binary" "$work/${target:+$target/}firmware/alfred-edge"
+  [ -n "$target" ] || strip "$work/firmware/alfred-edge"
+  [ "$target" != aarch64-unknown-linux-gnu ] || options+=(--variant jetpack)
+  CARGO_TARGET_DIR=$work cargo deb --no-build --no-strip --compress-system "${options[@]}"
 }
 
 # The whole life of the package on the system that this runs on.
 life() {
-  local old=$1 new=$2 unit=/lib/systemd/system/alfred-edge.service conf=/etc/alfred/edge.toml
+  local old=$1 new=$2 unit=/usr/lib/systemd/system/alfred-edge.service conf=/etc/alfred/edge.toml
   holds() { "$@" || fail "does not hold: $*"; }
+  # Itself, or played where it is another processor's.
+  local program=(alfred-edge)
+  [ "$(dpkg-deb -f "$old" Architecture)" = "$(dpkg --print-architecture)" ] || program=(qemu-aarch64-static /usr/bin/alfred-edge)
   if dpkg -s alfred-edge >/dev/null 2>&1; then fail "alfred-edge is installed here already"; fi
 
   dpkg -i "$old" >/dev/null
   holds test -x /usr/bin/alfred-edge
   holds id alfred-edge >/dev/null
   holds test "$(stat -c '%U %a' /var/lib/alfred-edge)" = "alfred-edge 700"
-  holds alfred-edge self-test >/dev/null
-  alfred-edge run --check-config --config "$conf" 2>/dev/null || fail "the packaged configuration is refused"
+  holds "${program[@]}" self-test >/dev/null
+  "${program[@]}" run --check-config --config "$conf" 2>/dev/null || fail "the packaged configuration is refused"
   if command -v systemd-analyze >/dev/null; then
     local complaints
     complaints=$(systemd-analyze verify "$unit" 2>&1 || true)
@@ -156,9 +115,27 @@ test_here() {
   rm -f "$next"
 }
 
+# Nothing to say, or everything that it says.
+lint() {
+  command -v lintian >/dev/null || { echo "SKIPPED: lintian is not here (apt-get install lintian)"; return; }
+  lintian --allow-root --fail-on error,warning "$1" && echo "lintian: nothing to say"
+}
+
+# Why a package cannot be installed here; nothing when it can.
+obstacle() {
+  local architecture
+  architecture=$(dpkg-deb -f "$1" Architecture)
+  [ "$architecture" = "$(dpkg --print-architecture)" ] && return
+  dpkg --print-foreign-architectures | grep -qx "$architecture" || echo "this system takes no packages for $architecture"
+  dpkg -s "libc6:$architecture" >/dev/null 2>&1 || echo "there is no libc6:$architecture"
+  command -v qemu-aarch64-static >/dev/null || echo "there is no qemu-aarch64-static"
+}
+
 # The same in an overlay over this system: nothing of it stays.
 test_apart() {
-  local work script
+  local work script why
+  why=$(obstacle "$1" | paste -sd, | sed 's/,/, /g')
+  [ -z "$why" ] || { echo "SKIPPED: $(basename "$1") was not installed: $why"; return; }
   work=$(mktemp -d)
   script=$(realpath "$0")
   mkdir "$work/layers"
@@ -182,7 +159,8 @@ test_apart() {
 
 case ${1:-} in
   build) shift; build "$@" ;;
+  lint) lint "${2:?give a .deb}" ;;
   test) test_apart "$(realpath "${2:?give a .deb}")" ;;
   test-here) test_here "$(realpath "${2:?give a .deb}")" ;;
-  *) sed -n '2,12p' "$0"; exit 2 ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
