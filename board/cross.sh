@@ -12,7 +12,8 @@
 # It needs Debian's gcc-aarch64-linux-gnu and libc6-dev-arm64-cross, qemu-user-static to run what it built, and Python, whose package
 # `ziglang` is the linker that knows old glibcs (a venv in the target folder; ZIG names another one). Without zig it says so and goes on as
 # with --static. It fails when the binary asks for a newer glibc than FLOOR, when its self-test fails, or when it does not score like
-# the build for this machine.
+# the build for this machine, from a file and live through the socket. For the latter a dynamic binary needs libc6:arm64: with the glibc of
+# libc6-arm64-cross 2.36-8 a program hangs under qemu when it makes its first thread.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
@@ -34,7 +35,7 @@ while [ $# -gt 0 ]; do
     --toolchain) toolchains=("${2:?--toolchain debian or rustup}") && shift ;;
     --out) out=${2:?--out FOLDER} && shift ;;
     *)
-      sed -n '2,18s/^# \{0,1\}//p' "$0" >&2
+      sed -n '2,20s/^# \{0,1\}//p' "$0" >&2
       exit 2
       ;;
   esac
@@ -153,6 +154,68 @@ check_run() {
   fi
 }
 
+readonly LIVE_FRAMES=120
+# A frame is decided so many frames later.
+readonly LIVE_DELAY=23
+
+# Waits for half a minute at most until a command succeeds.
+until_it() {
+  local waited
+  for ((waited = 0; waited < 300; waited++)); do
+    "$@" && return
+    sleep 0.1
+  done
+}
+
+decided() { [ "$(grep -c '^{"frame":' "$1")" -ge "$2" ]; }
+
+# Feeds poses to the socket of a program's `run` and leaves what it said of each frame in $live/NAME, without when the frames came.
+live_decisions() {
+  local name=$1 process
+  shift
+  printf '[model]\nfile = "%s"\nlane = "exact"\n[input]\nsource = "socket"\nsocket = "%s"\n[output]\nframes = true\n' \
+    "$PWD/$MODEL" "$live/$name.sock" >"$live/$name.toml"
+  "$@" run --config "$live/$name.toml" >"$live/$name.lines" 2>"$live/$name.errors" &
+  process=$!
+  until_it test -S "$live/$name.sock"
+  timeout 120 python3 runtime/examples/feed_ultralytics.py "$live/$name.sock" "$LIVE_FRAMES" 30 || true
+  # The last one has come when the one before it by the delay is decided.
+  until_it decided "$live/$name.lines" $((LIVE_FRAMES - LIVE_DELAY))
+  kill -TERM "$process" 2>/dev/null || true
+  if ! wait "$process"; then
+    echo "  FAILED: $name: $(tail -n 1 "$live/$name.errors")"
+    return 1
+  fi
+  grep '^{"frame":' "$live/$name.lines" | sed 's/"captured_ns":[0-9]*,//' >"$live/$name"
+}
+
+# The live process, its threads and its socket, emulated and here.
+check_live() {
+  local here=${CARGO_TARGET_DIR:-target}/debug/alfred-edge live shed status=0
+  if ! command -v qemu-aarch64-static >/dev/null || ! command -v python3 >/dev/null || ! [ -x "$here" ]; then
+    echo "  SKIPPED: not run live: qemu-user-static, python3 or $here is missing"
+    return
+  elif [ "$is_static" = 0 ] && ! [ -e /lib/ld-linux-aarch64.so.1 ]; then
+    echo "  SKIPPED: not run live: libc6:arm64 is missing"
+    return
+  fi
+  live=$(mktemp -d)
+  live_decisions emulated timeout --kill-after=5 240 qemu-aarch64-static "$1" && live_decisions native timeout --kill-after=5 240 "$here" || status=1
+  if [ "$status" = 0 ]; then
+    shed=$(cat "$live"/*.lines | grep -o '"frames_shed":[0-9]*' | sort -u | paste -sd' ')
+    if [ "$shed" != '"frames_shed":0' ]; then
+      echo "  live: this machine was too busy for 30 frames per second, so what was decided is not compared ($shed)"
+    elif [ "$(wc -l <"$live/emulated")" = "$LIVE_FRAMES" ] && cmp "$live/native" "$live/emulated"; then
+      echo "  live: $LIVE_FRAMES frames through the socket and three threads, the same decisions as from $here"
+    else
+      echo "  FAILED: live: $(wc -l <"$live/emulated") of $LIVE_FRAMES frames decided, or not as here"
+      status=1
+    fi
+  fi
+  rm -rf "$live"
+  return "$status"
+}
+
 for toolchain in "${toolchains[@]}"; do
   compiler=$(rustc_of "$toolchain")
   has_target "$compiler" || { echo "$toolchain has no $TARGET" >&2; exit 1; }
@@ -165,4 +228,5 @@ for toolchain in "${toolchains[@]}"; do
   echo "  $binary: $(stat -c %s "$binary") bytes stripped"
   check_floor "$binary"
   check_run "$binary"
+  check_live "$binary"
 done

@@ -273,32 +273,25 @@ pub trait Storage {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-impl<S: Storage + ?Sized> Storage for Box<S> {
-    fn bytes(&self) -> u64 {
-        (**self).bytes()
-    }
-    fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        (**self).read(at, buffer)
-    }
-    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write(at, bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
+/// What owns or borrows a storage is one: journals and slots take either.
+macro_rules! storage_behind {
+    ($pointer:ty) => {
+        impl<S: Storage + ?Sized> Storage for $pointer {
+            fn bytes(&self) -> u64 {
+                (**self).bytes()
+            }
+            fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+                (**self).read(at, buffer)
+            }
+            fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+                (**self).write(at, bytes)
+            }
+            fn sync(&mut self) -> io::Result<()> {
+                (**self).sync()
+            }
+        }
+    };
 }
 
-impl<S: Storage + ?Sized> Storage for &mut S {
-    fn bytes(&self) -> u64 {
-        (**self).bytes()
-    }
-    fn read(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
-        (**self).read(at, buffer)
-    }
-    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write(at, bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-}
+storage_behind!(Box<S>);
+storage_behind!(&mut S);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Feeds Ultralytics-style key-points to alfred-edge: python3 feed_ultralytics.py /run/alfred/poses.sock [frames]
+"""Feeds Ultralytics-style key-points to alfred-edge: python3 feed_ultralytics.py /run/alfred/poses.sock [frames [frames per second]]
 
 With Ultralytics installed, replace made_up_results() by YOLO("yolo11n-pose.pt").track(source=0, stream=True).
 """
@@ -24,4 +24,4 @@ feeder.connect(sys.argv[1])
 for number, (ids, scores, keypoints) in enumerate(made_up_results(int(sys.argv[2]) if len(sys.argv) > 2 else 300)):
     # At most 64 persons fit into a message; the best tracked ones come first.
     feeder.send(message(number, ids[:64], scores[:64], keypoints[:64]))
-    time.sleep(1 / 300)
+    time.sleep(1 / (float(sys.argv[3]) if len(sys.argv) > 3 else 300))

@@ -175,9 +175,54 @@ pub(crate) fn sleep_until(at_ns: u64) -> Result<(), Error> {
     }
 }
 
+/// Cores that are followed.
+const CORES_MAX: usize = 64;
+/// Bytes of `/proc/stat` that hold so many cores' lines.
+const STAT_BYTES_MAX: usize = CORES_MAX * 128;
+/// The unit of `/proc/stat`.
+const TICK_NS: u64 = 10_000_000;
+/// From one look at it to the next; the kernel's own count is at most 4 ms behind.
+const THEFT_PERIOD_NS: u64 = 8_000_000;
+const THEFT_LAG_NS: u64 = THEFT_PERIOD_NS + 4_000_000;
+
+/// How long each core was taken away from this machine by whoever runs it as a virtual one ("steal" in `/proc/stat`).
+#[derive(Debug)]
+struct Thefts {
+    file: Option<File>,
+    ticks: [u64; CORES_MAX],
+}
+
+impl Thefts {
+    fn open() -> Self {
+        let mut thefts = Self { file: File::open("/proc/stat").ok(), ticks: [0; CORES_MAX] };
+        thefts.since_last();
+        thefts
+    }
+
+    /// Nanoseconds since the last call for which the core that lost most was away, at least: the kernel counts in steps, and one of them
+    /// may have been nearly full before. Allocates nothing.
+    fn since_last(&mut self) -> u64 {
+        let mut text = [0; STAT_BYTES_MAX];
+        let Some(length) = self.file.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()) else { return 0 };
+        let mut most = 0;
+        for (before, now) in self.ticks.iter_mut().zip(stolen_ticks(&text[..length])) {
+            most = most.max(now.saturating_sub(*before));
+            *before = now;
+        }
+        most.saturating_sub(1) * TICK_NS
+    }
+}
+
+/// The eighth number of each core's line.
+fn stolen_ticks(text: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    let lines = text.split(|byte| *byte == b'\n').skip(1).map_while(|line| line.strip_prefix(b"cpu"));
+    lines.map(|line| std::str::from_utf8(line).ok().and_then(|line| line.split_ascii_whitespace().nth(8)?.parse().ok()).unwrap_or(0))
+}
+
 /// The thread that only waits: how late it is woken is what anybody would have suffered. Runs until `stop`.
 pub(crate) fn wait_and_note(timeline: &Timeline, stop: &AtomicBool, lateness: &mut Latency) -> Result<(), Error> {
-    let mut next_ns = MonotonicClock.now().0;
+    let (mut thefts, mut next_ns) = (Thefts::open(), MonotonicClock.now().0);
+    let mut look_ns = next_ns + THEFT_PERIOD_NS;
     while !stop.load(Relaxed) {
         next_ns += WAITER_PERIOD_NS;
         sleep_until(next_ns)?;
@@ -185,6 +230,10 @@ pub(crate) fn wait_and_note(timeline: &Timeline, stop: &AtomicBool, lateness: &m
         let late_ns = now_ns.saturating_sub(next_ns);
         lateness.record(late_ns);
         timeline.add_stall(now_ns, late_ns);
+        if now_ns >= look_ns {
+            look_ns = now_ns + THEFT_PERIOD_NS;
+            timeline.add_theft(now_ns.saturating_sub(THEFT_LAG_NS), thefts.since_last());
+        }
         // What was slept through is not made up for: that would count one stall many times.
         next_ns = next_ns.max(now_ns - now_ns % WAITER_PERIOD_NS);
     }
@@ -207,6 +256,15 @@ mod tests {
         let written = vec![1_u8; 4 << 20];
         let after = census.count().expect("this kernel has it");
         assert!(after.own >= before.own + (3 << 20), "{before:?} {after:?} {}", written.len());
+    }
+
+    #[test]
+    fn thefts_are_read_core_by_core() {
+        let text = b"cpu  9 9 9 9 9 9 9 99 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\ncpu1 1 2 3 4 5 6 7 80 9 10\nintr 5 6\n";
+        assert_eq!(stolen_ticks(text).collect::<Vec<_>>(), [8, 80]);
+        assert_eq!(stolen_ticks(b"").count(), 0);
+        let thefts = Thefts::open();
+        assert!(thefts.file.is_some(), "every Linux has it");
     }
 
     #[test]

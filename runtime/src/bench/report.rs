@@ -88,7 +88,8 @@ pub struct Report {
     pub deadline_misses: u64,
     /// Those that the machine explains by a count of the kernel's: without the time that the feeder waited for a core before it sent the
     /// frame, and that the one thread of ours waited for a core that waited longest; or without the time by which even a thread without
-    /// work was woken late, less what our own threads ran. The live path would have been in time.
+    /// work was woken late, less what our own threads ran; or without the time for which a virtual machine's core was taken away. The live
+    /// path would have been in time.
     pub deadline_misses_of_the_machine: u64,
     /// Those that are explained only by the waits of all our threads added up, which may have waited at the same time.
     pub deadline_misses_of_added_waits: u64,
@@ -96,6 +97,8 @@ pub struct Report {
     pub deadline_misses_of_ours: u64,
     /// Whether the kernel told how long our threads waited for a core.
     pub run_queue_waits_are_known: bool,
+    /// Milliseconds for which whoever runs this virtual machine kept a core away (steal), at least, while it was measured.
+    pub stolen_ms: u64,
     /// Heap allocations of the whole process while it was measured.
     pub allocations: u64,
     /// Page faults served without the disk, meanwhile.
@@ -152,9 +155,12 @@ fn judge(frame: &FrameOutcome, deadline_ns: u64) -> Judgement {
     let is_in_time_without = |nanoseconds: u64| total.saturating_sub(nanoseconds) <= deadline_ns;
     if is_in_time_without(0) {
         Judgement::InTime
-    } else if is_in_time_without(late + frame.waited_most.min(latency)) || is_in_time_without(frame.stalled) {
+    } else if is_in_time_without(late + frame.waited_most.min(latency))
+        || is_in_time_without(frame.stalled)
+        || is_in_time_without(frame.stolen)
+    {
         Judgement::Machine
-    } else if is_in_time_without(late + frame.waited_sum.min(latency)) {
+    } else if is_in_time_without(late + (frame.waited_sum + frame.stolen).min(latency)) {
         Judgement::AddedWaits
     } else {
         Judgement::Ours
@@ -197,6 +203,7 @@ impl Report {
             deadline_misses_of_added_waits: added,
             deadline_misses_of_ours: ours,
             run_queue_waits_are_known: marks.waits_are_known,
+            stolen_ms: timeline.stolen_ns() / 1_000_000,
             allocations: marks.after.allocations - marks.before.allocations,
             minor_page_faults: marks.after.minor_faults - marks.before.minor_faults,
             major_page_faults: marks.after.major_faults - marks.before.major_faults,
@@ -265,12 +272,13 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\ndeadline {} µs: {} missed, of which {} are the machine's, {} its only if waits of several threads add up, and {} ours{}",
+            "\ndeadline {} µs: {} missed, of which {} are the machine's, {} its only if several waits add up, and {} ours; cores stolen for {} ms{}",
             self.deadline_us,
             self.deadline_misses,
             self.deadline_misses_of_the_machine,
             self.deadline_misses_of_added_waits,
             self.deadline_misses_of_ours,
+            self.stolen_ms,
             if self.run_queue_waits_are_known { "" } else { " (this kernel does not tell waits for a core)" }
         )?;
         writeln!(f, "data path's p99 leaves {:.2} % of the time from frame to frame", self.spare_percent)?;
@@ -304,6 +312,7 @@ mod tests {
     #[test]
     fn a_miss_is_the_machines_only_when_the_machine_explains_it() {
         let frame = |late, feeder_waited, latency, [waited_most, waited_sum]: [u64; 2], stalled| FrameOutcome {
+            stolen: 0,
             late,
             latency,
             feeder_waited,
@@ -325,6 +334,9 @@ mod tests {
             (frame(0, 0, Some(150), [49, 50], 0), Judgement::AddedWaits),
             (frame(0, 0, Some(150), [0, 0], 60), Judgement::Machine),
             (frame(0, 1000, None, [1000, 1000], 1000), Judgement::Ours),
+            (FrameOutcome { stolen: 50, ..frame(0, 0, Some(150), [0, 0], 0) }, Judgement::Machine),
+            (FrameOutcome { stolen: 49, ..frame(0, 0, Some(150), [0, 0], 0) }, Judgement::Ours),
+            (FrameOutcome { stolen: 30, ..frame(0, 0, Some(150), [20, 20], 0) }, Judgement::AddedWaits),
         ] {
             assert_eq!(judge(&outcome, 100), expected, "{outcome:?}");
         }

@@ -19,6 +19,8 @@ struct FrameTimes {
     feeder_waited: AtomicU64,
     /// How late a thread that does nothing was woken in this frame's period, at most.
     stalled: AtomicU64,
+    /// How long the core that lost most was taken away in this frame's period.
+    stolen: AtomicU64,
 }
 
 /// The table. Frame numbers count from the stream's first frame; those of the warm-up have no row.
@@ -50,6 +52,8 @@ pub(crate) struct FrameOutcome {
     /// How late a thread that does nothing was woken, at most, in those periods, less the time that our threads were on a core, for which
     /// it may have had to wait.
     pub(crate) stalled: u64,
+    /// How long whoever runs this virtual machine kept a core away in those periods, at least, of the core that lost most.
+    pub(crate) stolen: u64,
 }
 
 impl Timeline {
@@ -64,6 +68,7 @@ impl Timeline {
             ran: AtomicU64::new(0),
             feeder_waited: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            stolen: AtomicU64::new(0),
         };
         Self { rows: (0..frames).map(row).collect(), first: warm_up, origin_ns: never(), period_ns }
     }
@@ -126,6 +131,19 @@ impl Timeline {
         }
     }
 
+    /// A core was away for so long, about `at_ns`.
+    pub(crate) fn add_theft(&self, at_ns: u64, nanoseconds: u64) {
+        let since = at_ns.checked_sub(self.origin_ns.load(Relaxed));
+        if let Some(row) = since.and_then(|since| self.row(since / self.period_ns)) {
+            row.stolen.fetch_add(nanoseconds, Relaxed);
+        }
+    }
+
+    /// All that was taken away while frames were measured.
+    pub(crate) fn stolen_ns(&self) -> u64 {
+        self.rows.iter().map(|row| row.stolen.load(Relaxed)).sum()
+    }
+
     /// Every measured frame, in order.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = FrameOutcome> {
         (0..self.rows.len()).map(|place| {
@@ -134,11 +152,12 @@ impl Timeline {
             let is_complete = sent != NEVER && decided != NEVER;
             let periods = if is_complete { decided.saturating_sub(due_ns) / self.period_ns } else { 0 };
             let spanned = self.rows[place..].iter().take(usize::try_from(periods).unwrap_or(usize::MAX).saturating_add(1));
-            let (mut waited, mut stalled, mut ran) = ([0; OUR_THREADS.len()], 0, 0);
+            let (mut waited, mut stalled, mut ran, mut stolen) = ([0; OUR_THREADS.len()], 0, 0, 0);
             for spanned in spanned {
                 waited.iter_mut().zip(&spanned.waited).for_each(|(sum, part)| *sum += part.load(Relaxed));
                 stalled = stalled.max(spanned.stalled.load(Relaxed));
                 ran += spanned.ran.load(Relaxed);
+                stolen += spanned.stolen.load(Relaxed);
             }
             FrameOutcome {
                 late: if sent == NEVER { 0 } else { sent.saturating_sub(due_ns) },
@@ -147,6 +166,7 @@ impl Timeline {
                 waited_most: waited.into_iter().max().unwrap_or(0),
                 waited_sum: waited.into_iter().sum(),
                 stalled: stalled.saturating_sub(ran),
+                stolen,
             }
         })
     }
@@ -172,11 +192,14 @@ mod tests {
         timeline.add_feeder_wait(10, 5);
         // From 2,150 to 2,250: frames 11 and 12.
         timeline.add_stall(2_250, 100);
+        timeline.add_theft(2_199, 30);
+        timeline.add_theft(900, 30);
         let outcomes: Vec<FrameOutcome> = timeline.outcomes().collect();
-        let nothing = FrameOutcome { late: 5, latency: None, feeder_waited: 0, waited_most: 3, waited_sum: 4, stalled: 78 };
+        let nothing = FrameOutcome { late: 5, latency: None, feeder_waited: 0, waited_most: 3, waited_sum: 4, stalled: 78, stolen: 30 };
         assert_eq!(outcomes[0], FrameOutcome { latency: Some(100), feeder_waited: 5, ..nothing });
         assert_eq!(outcomes[1], nothing);
-        assert_eq!(outcomes[2], FrameOutcome { latency: Some(40), waited_most: 7, waited_sum: 8, stalled: 100, ..nothing });
+        assert_eq!(outcomes[2], FrameOutcome { latency: Some(40), waited_most: 7, waited_sum: 8, stalled: 100, stolen: 0, ..nothing });
+        assert_eq!(timeline.stolen_ns(), 30);
         assert_eq!(outcomes.len(), 3);
     }
 }
