@@ -190,18 +190,20 @@ fn stages(crowd: &Crowd, field: &mut Field, length: Length) -> Vec<Measured> {
         .collect()
 }
 
-/// Every board's budgets, and beside this board's what was measured.
+/// Every board's budgets (limits), what is on record of them, and what this run measured where it is this board.
 fn print_budgets(measured: &[Measured]) {
     let here =
         select(AUTO, Root::at("/"), &SimSettings::default()).map_or_else(|_| FALLBACK.to_owned(), |board| board.facts().name.clone());
-    println!("## Budgets: p99 per board and stage (`benches/budgets.toml`); this machine is `{here}`\n");
-    println!(
-        "| board | stage | persons | budget µs | p99 here µs | own p99 here µs | here | on the board |\n|---|---|---:|---:|---:|---:|---|---|"
-    );
-    for board in Budgets::read().board {
+    println!("## Budgets: limits of p99 per board and stage (`benches/budgets.toml`), and figures; this machine is `{here}`\n");
+    println!("| board | stage | persons | budget µs | on record µs | this run µs | this run, own p99 µs | this run |");
+    println!("|---|---|---:|---:|---:|---:|---:|---|");
+    let budgets = Budgets::read();
+    for board in &budgets.board {
         for budget in &board.budget {
+            let record =
+                budgets.figure(&board.name, budget).map_or_else(|| "pending a board".into(), |figure| format!("{:.1}", figure.p99_us));
             let found = measured.iter().find(|(stage, persons, _)| *stage == budget.stage && *persons == budget.persons);
-            let here = match found {
+            let run = match found {
                 Some((_, _, times)) if board.name == here => {
                     let (all, own) = (times.quantile_us(0.99), times.undisturbed_quantile_us(0.99));
                     let verdict = if all <= budget.p99_us_max { "within" } else { "OVER" };
@@ -210,8 +212,11 @@ fn print_budgets(measured: &[Measured]) {
                 _ => "- | - | another board".into(),
             };
             let persons = budget.persons.map_or_else(|| "one".into(), |persons| persons.to_string());
-            println!("| {} | {} | {persons} | {:.0} | {here} | {} |", board.name, budget.stage, budget.p99_us_max, budget.status);
+            println!("| {} | {} | {persons} | {:.0} | {record} | {run} |", board.name, budget.stage, budget.p99_us_max);
         }
+    }
+    for measurement in &budgets.measurement {
+        println!("\nOn record, {}: {}, {} (`{}`).", measurement.board, measurement.machine, measurement.date, measurement.command);
     }
     println!();
 }

@@ -4,13 +4,11 @@
 mod file;
 
 use alfred_board::facts::{Facts, Tier};
-use file::{Budgets, PENDING};
+use file::Budgets;
 use std::collections::BTreeSet;
 
 const STAGES: &str = include_str!("../benches/stages.rs");
 const FRAME_TO_DECISION: &str = include_str!("../benches/frame_to_decision.rs");
-
-const MEASURED: &str = "measured ";
 
 #[test]
 fn every_board_but_the_simulated_has_budgets() {
@@ -27,7 +25,7 @@ fn every_board_but_the_simulated_has_budgets() {
 }
 
 #[test]
-fn every_budget_is_measurable_and_says_whether_it_was_measured() {
+fn every_budget_is_measurable_and_so_is_every_figure() {
     let budgets = Budgets::read();
     let mut names = BTreeSet::new();
     for board in &budgets.board {
@@ -41,8 +39,20 @@ fn every_budget_is_measurable_and_says_whether_it_was_measured() {
             assert!(STAGES.contains(&group) || FRAME_TO_DECISION.contains(&group), "{place}: no bench has this group");
             assert!(budget.p99_us_max.is_finite() && budget.p99_us_max > 0.0, "{place}: a time above 0 is needed");
             assert!(budget.persons.is_none_or(|persons| (1..=alfred_core::limits::TRACKS_MAX).contains(&persons)), "{place}: persons");
-            let is_measured = budget.status.strip_prefix(MEASURED).is_some_and(|rest| rest.contains(" at ") && rest.ends_with(" us"));
-            assert!(budget.status == PENDING || is_measured, "{place}: status {:?}", budget.status);
+        }
+    }
+    let mut measured = BTreeSet::new();
+    for measurement in &budgets.measurement {
+        let board = budgets.board.iter().find(|board| board.name == measurement.board);
+        let board = board.unwrap_or_else(|| panic!("{}: no such board", measurement.board));
+        assert!(measured.insert(&measurement.board), "{}: one measurement is on record at a time", measurement.board);
+        assert!(!measurement.machine.is_empty() && measurement.command.starts_with("cargo bench"), "{}: machine, command", board.name);
+        assert!(measurement.date.len() == "2026-01-31".len(), "{}: date", board.name);
+        assert!(board.budget.iter().all(|budget| budgets.figure(&board.name, budget).is_some()), "{}: a budget has no figure", board.name);
+        assert_eq!(measurement.figure.len(), board.budget.len(), "{}: a figure has no budget", board.name);
+        for figure in &measurement.figure {
+            let place = format!("{}, {}, {:?}", board.name, figure.stage, figure.persons);
+            assert!(figure.median_us > 0.0 && figure.p99_us.is_finite() && figure.median_us <= figure.p99_us, "{place}");
         }
     }
 }
