@@ -3,7 +3,7 @@
 use crate::error::HostError;
 use crate::evaluate::PREPROCESSING_SQUARE;
 use crate::train::burn_device;
-use crate::train::burn_ga_vae;
+use crate::train::burn_ga_vae::{self, BetaCourse};
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
@@ -75,8 +75,8 @@ pub struct TrainerOptions {
     pub threads: usize,
     /// Width d (GA-VAE): even, 2 to 16.
     pub width: usize,
-    /// Weight of the divergence from the prior (GA-VAE), above 0.
-    pub beta: f64,
+    /// Weight of the divergence from the prior (GA-VAE).
+    pub beta: BetaCourse,
     /// How a window becomes its score (GA-VAE). Given weights keep theirs.
     pub score_rule: ScoreRule,
     /// What computes the step.
@@ -93,7 +93,7 @@ impl Default for TrainerOptions {
             depth: DEPTH,
             threads: 1,
             width: 2,
-            beta: 1.0,
+            beta: BetaCourse { full: 1.0, first_share: 1.0 },
             score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
