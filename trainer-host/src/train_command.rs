@@ -6,7 +6,6 @@ use crate::dataset::windows::read_clips;
 use crate::error::HostError;
 use crate::evaluate::{Evaluation, FileModel, Lane, Model, PREPROCESSING_SQUARE, Settings, evaluate_model, to_json};
 use crate::train::architecture::{Architecture, Backend, DEPTH, TrainerOptions, trainer_of, write_weights};
-use crate::train::burn_ga_vae::BetaCourse;
 use crate::train::checkpoint::{Metadata, replace};
 use crate::train::optimiser::Schedule;
 use crate::train::run::{Plan, TrainReport, train};
@@ -165,9 +164,6 @@ impl Recipe {
     }
 }
 
-/// The share of its weight that the divergence from the prior starts with where GA-VAE is trained anew.
-const BETA_FROM: f64 = 0.003;
-
 /// Arithmetic by which new weights are judged: the same everywhere, but for GA-VAE, of which the exact lane scores some dozen windows a second.
 const fn lane_of(architecture: Architecture) -> Lane {
     match architecture {
@@ -260,10 +256,8 @@ fn start(arguments: &TrainArguments) -> Result<(Box<dyn Trainer>, PixelScale, St
         depth: arguments.depth.unwrap_or(if arguments.form == FormName::Published { LAYERS } else { DEPTH }),
         threads: arguments.threads,
         width: arguments.width,
-        beta: BetaCourse {
-            full: arguments.beta,
-            first_share: arguments.beta_from.unwrap_or(if model.is_some() { 1.0 } else { BETA_FROM }),
-        },
+        beta: arguments.beta,
+        beta_from: arguments.beta_from,
         score_rule: match arguments.score_rule {
             ScoreRuleName::Distance => ScoreRule::Distance,
             ScoreRuleName::Reconstruction => ScoreRule::Reconstruction,
