@@ -29,10 +29,10 @@ pub fn attend(parts: &[f32], shares: &mut [Shares], joined: &mut [f32]) {
     run_widest(Attend { parts, shares, joined });
 }
 
-struct Attend<'a> {
-    parts: &'a [f32],
-    shares: &'a mut [Shares],
-    joined: &'a mut [f32],
+pub(super) struct Attend<'a> {
+    pub(super) parts: &'a [f32],
+    pub(super) shares: &'a mut [Shares],
+    pub(super) joined: &'a mut [f32],
 }
 
 impl Kernel for Attend<'_> {
@@ -101,11 +101,11 @@ pub fn attend_back(parts: &[f32], shares: &[Shares], joined_gradient: &[f32], gr
     run_widest(AttendBack { parts, shares, joined_gradient, gradient });
 }
 
-struct AttendBack<'a> {
-    parts: &'a [f32],
-    shares: &'a [Shares],
-    joined_gradient: &'a [f32],
-    gradient: &'a mut [f32],
+pub(super) struct AttendBack<'a> {
+    pub(super) parts: &'a [f32],
+    pub(super) shares: &'a [Shares],
+    pub(super) joined_gradient: &'a [f32],
+    pub(super) gradient: &'a mut [f32],
 }
 
 impl Kernel for AttendBack<'_> {
