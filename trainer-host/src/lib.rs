@@ -3,6 +3,8 @@
 
 pub mod error;
 
+mod progress;
+
 pub mod dataset;
 
 pub mod train;

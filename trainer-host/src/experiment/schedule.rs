@@ -10,6 +10,7 @@ use crate::experiment::settings::Settings;
 use crate::experiment::source::{Source, SourceData, cutting, source};
 use crate::experiment::store::Place;
 use crate::phase::methodology::Methodology;
+use crate::progress::ProgressLines;
 use crate::train::architecture::Architecture;
 use alfred_core::normalise::PixelScale;
 use clap::ValueEnum;
@@ -38,7 +39,7 @@ pub fn model_name(model: Architecture) -> String {
 /// The first [`HostError`]; what was finished before stays on disk.
 pub fn run(settings: &Settings) -> Result<Results, HostError> {
     let mut results = Results::default();
-    let bar = progress_bar(settings);
+    let (bar, lines) = (progress_bar(settings), ProgressLines::new(true));
     for &model in &settings.models {
         let name = model_name(model);
         bar.set_message(format!("{name}: source weights"));
@@ -53,7 +54,7 @@ pub fn run(settings: &Settings) -> Result<Results, HostError> {
         for camera in &settings.cameras {
             bar.set_message(format!("{name} {camera}"));
             let camera = read_camera(&settings.data, camera, settings.slices, &cutting, &PixelScale::SQUARE, settings.strict)?;
-            results.cells.extend(run_camera(settings, model, &name, &camera, &sources, &bar)?);
+            results.cells.extend(run_camera(settings, model, &name, &camera, &sources, (&bar, &lines))?);
         }
     }
     bar.finish_and_clear();
@@ -66,7 +67,7 @@ fn run_camera(
     name: &str,
     camera: &Camera,
     sources: &[Source],
-    bar: &ProgressBar,
+    (bar, lines): (&ProgressBar, &ProgressLines),
 ) -> Result<Vec<Cell>, HostError> {
     let looks = Looks::at(camera);
     let tasks: Vec<(&'static Methodology, u64)> =
@@ -84,6 +85,7 @@ fn run_camera(
             place.keep(&state, &next, chain.length())?;
             weights = Some(next);
             bar.inc(1);
+            lines.tell(bar, || format!("{name} {} {} seed {seed}", camera.name, methodology.name));
         }
         Ok(Cell { camera: camera.name.clone(), model: name.into(), methodology: methodology.name.into(), seed, steps: state.steps })
     })

@@ -31,7 +31,7 @@ pub const fn training_recipe(model: Architecture) -> TrainingRecipe {
     match model {
         Architecture::StgNf => TrainingRecipe { source_epochs: 60, source_rate: 5e-3, slice_epochs: 3, slice_rate: 2e-3, batch: 256 },
         Architecture::Sparta => TrainingRecipe { source_epochs: 6, source_rate: 2e-3, slice_epochs: 1, slice_rate: 5e-4, batch: 32 },
-        Architecture::GaVae => TrainingRecipe { source_epochs: 6, source_rate: 2e-3, slice_epochs: 1, slice_rate: 5e-4, batch: 64 },
+        Architecture::GaVae => TrainingRecipe { source_epochs: 6, source_rate: 3e-3, slice_epochs: 1, slice_rate: 5e-4, batch: 64 },
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::HostError;
 use crate::evaluate::PREPROCESSING_SQUARE;
 use crate::train::burn_device;
-use crate::train::burn_ga_vae;
+use crate::train::burn_ga_vae::{self, BetaCourse};
 use crate::train::burn_sparta;
 use crate::train::burn_stg_nf;
 use crate::train::checkpoint::{Metadata, to_bytes};
@@ -58,6 +58,9 @@ pub enum Backend {
     Gpu,
 }
 
+/// The share of its weight that the divergence from the prior starts with where GA-VAE is trained anew.
+pub const BETA_FROM: f64 = 0.003;
+
 /// What a fresh trainer needs to know; each architecture reads its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainerOptions {
@@ -77,6 +80,8 @@ pub struct TrainerOptions {
     pub width: usize,
     /// Weight of the divergence from the prior (GA-VAE), above 0.
     pub beta: f64,
+    /// The share of it that training starts with, above 0; by default [`BETA_FROM`], and 1 for given weights.
+    pub beta_from: Option<f64>,
     /// How a window becomes its score (GA-VAE). Given weights keep theirs.
     pub score_rule: ScoreRule,
     /// What computes the step.
@@ -94,6 +99,7 @@ impl Default for TrainerOptions {
             threads: 1,
             width: 2,
             beta: 1.0,
+            beta_from: None,
             score_rule: ScoreRule::Reconstruction,
             backend: Backend::Hand,
         }
@@ -153,9 +159,9 @@ pub fn trainer_of(
         (Architecture::GaVae, None) => {
             let shape = GaVaeShape::new(options.width).map_err(|fault| HostError::argument("--width", fault))?;
             let parameters = burn_ga_vae::fresh(shape, &mut Random::new(seed)).with_rule(options.score_rule);
-            ga_vae(&parameters, options, seed)
+            ga_vae(&parameters, BETA_FROM, options, seed)
         }
-        (Architecture::GaVae, Some(Weights::GaVae(weights))) => ga_vae(&weights.parameters, options, seed),
+        (Architecture::GaVae, Some(Weights::GaVae(weights))) => ga_vae(&weights.parameters, 1.0, options, seed),
         (wanted, Some(weights)) => {
             Err(HostError::argument(format!("--arch {wanted:?}"), format!("the given weights are of {:?}", architecture_of(weights))))
         }
@@ -170,12 +176,13 @@ fn sparta(parameters: &HeapParameters, form: Form, options: &TrainerOptions, see
     Ok(Box::new(burn_sparta::trainer(parameters, form, options.dropout, seed).on(burn_device::of(options.backend)?)))
 }
 
-/// GA-VAE's trainer.
-fn ga_vae(parameters: &GaVaeParameters, options: &TrainerOptions, seed: u64) -> Result<Box<dyn Trainer>, HostError> {
+/// GA-VAE's trainer; `beta_from` unless the options say otherwise.
+fn ga_vae(parameters: &GaVaeParameters, beta_from: f64, options: &TrainerOptions, seed: u64) -> Result<Box<dyn Trainer>, HostError> {
+    let course = BetaCourse { full: options.beta, first_share: options.beta_from.unwrap_or(beta_from) };
     if options.backend == Backend::Hand {
-        return Ok(Box::new(GaVaeTrainer::new(parameters, options.beta, seed, options.threads)));
+        return Ok(Box::new(GaVaeTrainer::new(parameters, course, seed, options.threads)));
     }
-    Ok(Box::new(burn_ga_vae::trainer(parameters, options.beta, seed).on(burn_device::of(options.backend)?)))
+    Ok(Box::new(burn_ga_vae::trainer(parameters, course, seed).on(burn_device::of(options.backend)?)))
 }
 
 /// A weight file's bytes: the trainer's tensors under their published names, the architecture's own metadata, and `metadata`. The

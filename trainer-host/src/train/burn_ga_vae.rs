@@ -33,11 +33,40 @@ const LOG_DEVIATION_MAX: f64 = 4.0;
 /// The tensor that scores are distances from.
 const REFERENCE: &str = "score.reference_mean";
 
+/// Share of a run over which the weight of the divergence rises.
+const RISE: f64 = 0.6;
+
+/// The weight of the divergence from the prior over a run. From the start at its full weight it ends the description of windows before the
+/// decoder can use it (Bowman et al., arXiv 1511.06349); so it rises, here geometrically, over the first six tenths of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BetaCourse {
+    /// The full weight, above 0.
+    pub full: f64,
+    /// The share of it that a run starts with, above 0; 1 where there is no rise.
+    pub first_share: f64,
+}
+
+impl From<f64> for BetaCourse {
+    /// The same all along.
+    fn from(beta: f64) -> Self {
+        Self { full: beta, first_share: 1.0 }
+    }
+}
+
+impl BetaCourse {
+    /// The weight once a share `done` of the run, 0 to 1, is done.
+    #[must_use]
+    pub fn at(&self, done: f64) -> f64 {
+        self.full * libm::pow(self.first_share, (1.0 - done / RISE).max(0.0))
+    }
+}
+
 /// GA-VAE's forward pass.
 #[derive(Clone, Debug)]
 pub struct GaVaeModel {
     shape: GaVaeShape,
     rule: ScoreRule,
+    course: BetaCourse,
     /// Weight of the divergence from the prior.
     beta: f64,
     specs: Vec<TensorSpec>,
@@ -45,14 +74,15 @@ pub struct GaVaeModel {
 
 /// A trainer of given parameters.
 #[must_use]
-pub fn trainer(parameters: &HeapParameters, beta: f64, seed: u64) -> BurnTrainer<GaVaeModel> {
+pub fn trainer(parameters: &HeapParameters, course: impl Into<BetaCourse>, seed: u64) -> BurnTrainer<GaVaeModel> {
+    let course = course.into();
     let shape = parameters.shape();
     let spec = |plan: alfred_models::ga_vae::parameters::TensorPlan| TensorSpec {
         name: plan.name.to_string(),
         shape: plan.shape.dimensions().to_vec(),
         is_trainable: plan.role == TensorRole::Trainable,
     };
-    let model = GaVaeModel { shape, rule: parameters.rule(), beta, specs: shape.plan().map(spec).collect() };
+    let model = GaVaeModel { shape, rule: parameters.rule(), course, beta: course.at(0.0), specs: shape.plan().map(spec).collect() };
     let optimiser = Optimiser::Adam(Adam::new(shape.trainable_parameters()));
     BurnTrainer::new(model, parameters.values().to_vec(), optimiser, GRADIENT_NORM_MAX, seed, false)
 }
@@ -84,6 +114,10 @@ impl BurnModel for GaVaeModel {
 
     fn specs(&self) -> &[TensorSpec] {
         &self.specs
+    }
+
+    fn at(&mut self, done: f64) {
+        self.beta = self.course.at(done);
     }
 
     fn reference(&self) -> Option<usize> {

@@ -51,6 +51,9 @@ pub trait BurnModel: Send {
     /// Loss, scores and statistics of a batch.
     fn forward(&self, leaves: &Leaves, samples: &Samples, place: &Place, mode: Mode<'_>) -> Outcome;
 
+    /// As [`Trainer::at`].
+    fn at(&mut self, _done: f64) {}
+
     /// Sets parameters that depend on data from the first batch of a fresh training.
     fn initialise(&self, _values: &mut [f32], _set: &WindowSet, _batch: Batch<'_>) {}
 
@@ -189,6 +192,10 @@ impl<M: BurnModel> Trainer for BurnTrainer<M> {
     /// STG-NF by its prior of the other sign, the others by a margin.
     fn learns_from_anomalies(&self) -> bool {
         true
+    }
+
+    fn at(&mut self, done: f64) {
+        self.model.at(done);
     }
 
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {

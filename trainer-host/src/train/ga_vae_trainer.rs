@@ -1,7 +1,7 @@
 //! Trains GA-VAE with the hand-derived step: forward, backward, clip, Adam; on one thread or several.
 
 use crate::dataset::windows::{Batch, WindowSet};
-use crate::train::burn_ga_vae::{GRADIENT_NORM_MAX, metadata, noise_of_step};
+use crate::train::burn_ga_vae::{BetaCourse, GRADIENT_NORM_MAX, metadata, noise_of_step};
 use crate::train::burn_tensors::Samples;
 use crate::train::burn_trainer::MOMENTUM;
 use crate::train::checkpoint::Metadata;
@@ -18,19 +18,23 @@ pub struct GaVaeTrainer {
     parameters: HeapParameters,
     network: Network,
     optimiser: Adam,
+    course: BetaCourse,
+    /// Weight of the divergence from the prior.
     beta: f64,
     seed: u64,
 }
 
 impl GaVaeTrainer {
-    /// Trains given parameters on so many threads, at least one. `beta` weighs the divergence from the prior; the noise of training is a
+    /// Trains given parameters on so many threads, at least one. `course` weighs the divergence from the prior; the noise of training is a
     /// function of `seed` and the number of steps done.
     #[must_use]
-    pub fn new<V: AsRef<[f32]>>(parameters: &GaVaeParameters<V>, beta: f64, seed: u64, threads: usize) -> Self {
+    pub fn new<V: AsRef<[f32]>>(parameters: &GaVaeParameters<V>, course: impl Into<BetaCourse>, seed: u64, threads: usize) -> Self {
+        let course = course.into();
         let shape = parameters.shape();
         let mut own = HeapParameters::zero(shape).with_rule(parameters.rule());
         own.values_mut().copy_from_slice(parameters.values());
-        Self { parameters: own, network: Network::new(shape, threads), optimiser: Adam::new(shape.trainable_parameters()), beta, seed }
+        let optimiser = Adam::new(shape.trainable_parameters());
+        Self { parameters: own, network: Network::new(shape, threads), optimiser, course, beta: course.at(0.0), seed }
     }
 
     /// Loss, gradient and statistics of a batch; nothing moves.
@@ -68,6 +72,10 @@ impl Trainer for GaVaeTrainer {
     /// By a margin.
     fn learns_from_anomalies(&self) -> bool {
         true
+    }
+
+    fn at(&mut self, done: f64) {
+        self.beta = self.course.at(done);
     }
 
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {

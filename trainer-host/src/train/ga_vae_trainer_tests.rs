@@ -3,11 +3,12 @@
 use super::gradient_tests::{items, random_set};
 use crate::dataset::windows::{Batch, WindowSet};
 use crate::train::architecture::{Architecture, TrainerOptions, trainer_of, write_weights};
-use crate::train::burn_ga_vae::{fresh, trainer};
+use crate::train::burn_ga_vae::{BetaCourse, fresh, trainer};
 use crate::train::burn_tensors::Samples;
 use crate::train::checkpoint::Metadata;
 use crate::train::ga_vae_trainer::GaVaeTrainer;
 use crate::train::run::scores;
+use crate::train::trainer::Trainer as _;
 use alfred_models::ga_vae::parameters::{HeapParameters, ScoreRule, TensorRole};
 use alfred_models::ga_vae::reference::score;
 use alfred_models::ga_vae::shape::{GaVaeShape, WINDOW_FRAMES};
@@ -141,4 +142,25 @@ fn both_steps_learn_the_same() {
         losses.push(leading.train_batch(&set, Batch { items: &items(&set) }, 1e-4).expect("a finite step").loss);
     }
     assert!(losses[5] < 0.9 * losses[0], "{losses:?}");
+}
+
+/// The weight of the divergence rises from its first share, is whole from six tenths of a run on, and both steps take it from the run.
+#[test]
+fn the_divergence_s_weight_rises_over_a_run() {
+    let course = BetaCourse { full: 0.5, first_share: 0.01 };
+    assert!((course.at(0.0) - 0.005).abs() < 1e-12 && (course.at(0.3) - 0.05).abs() < 1e-12);
+    assert!((course.at(0.6) - 0.5).abs() < 1e-12 && (course.at(1.0) - 0.5).abs() < 1e-12);
+    assert!((BetaCourse::from(0.7).at(0.0) - 0.7).abs() < 1e-12);
+    let set = random_set(WINDOW_FRAMES, 8, &mut Random::new(46));
+    let samples = Samples::of(&set, Batch { items: &items(&set) });
+    let parameters = parameters(2, 11);
+    let (mut hand, mut burn) = (GaVaeTrainer::new(&parameters, course, 1, 1), trainer(&parameters, course, 1));
+    let mut last = 0.0;
+    for done in [0.0, 0.3, 0.6] {
+        hand.at(done);
+        burn.at(done);
+        let (by_hand, by_burn) = (hand.loss_and_gradient(&samples).loss, burn.loss_and_gradient(&samples, DType::F64).0);
+        assert!((by_hand / by_burn - 1.0).abs() < 1e-4 && by_hand > last, "at {done}: {by_hand} by hand, {by_burn} by burn, {last} before");
+        last = by_hand;
+    }
 }

@@ -79,3 +79,6 @@ mod sparta_trainer_tests;
 
 #[cfg(test)]
 mod ga_vae_trainer_tests;
+
+#[cfg(test)]
+mod sparta_attention_tests;

@@ -2,6 +2,7 @@
 
 use crate::dataset::windows::{Batch, Item, WindowSet};
 use crate::error::HostError;
+use crate::progress::ProgressLines;
 use crate::train::checkpoint::{self, Progress, Tensors};
 use crate::train::optimiser::Schedule;
 use crate::train::trainer::Trainer;
@@ -81,6 +82,7 @@ pub fn train(trainer: &mut dyn Trainer, set: &WindowSet, validation: Option<&Win
         saved: started,
         started,
         bar: progress_bar(plan, &items, &progress),
+        lines: ProgressLines::new(plan.progress),
         report: TrainReport { epochs: progress.epochs_done, ..TrainReport::default() },
         trainer,
         set,
@@ -113,6 +115,7 @@ struct Run<'r> {
     /// When the latest checkpoint was written.
     saved: Instant,
     bar: ProgressBar,
+    lines: ProgressLines,
 }
 
 impl Run<'_> {
@@ -126,6 +129,7 @@ impl Run<'_> {
         let batch = plan.batch.max(1);
         for start in (0..self.items.len()).step_by(batch).skip(self.progress.epoch_steps as usize) {
             let items = &self.items[start..(start + batch).min(self.items.len())];
+            self.trainer.at((f64::from(epoch) + start as f64 / self.items.len() as f64) / f64::from(plan.epochs));
             let step = self
                 .trainer
                 .train_batch(self.set, Batch { items }, rate)
@@ -135,6 +139,7 @@ impl Run<'_> {
             self.report.steps += 1;
             self.report.samples += items.len() as u64;
             self.bar.inc(items.len() as u64);
+            self.lines.tell(&self.bar, || format!("epoch {}/{}, loss {:.4}", epoch + 1, plan.epochs, step.loss));
             self.report.cut_short = plan.time_max.is_some_and(|max| self.started.elapsed() >= max);
             if self.report.cut_short {
                 break;

@@ -7,8 +7,7 @@
 // Keys, queries and values address several arrays at once; iterators over them would hide which.
 #![allow(clippy::needless_range_loop)]
 
-use crate::train::lanes;
-use alfred_models::lane::{Kernel, Lane, run_widest};
+use alfred_models::lane::{Kernel, Lane, exp2_of_negative, run_widest};
 use alfred_models::sparta::parameters::{EMBEDDING, HEAD_VALUES, HEADS, TOKENS};
 
 /// Queries, keys and values of a token, one after the other.
@@ -20,8 +19,6 @@ pub type Shares = [[f32; TOKENS]; TOKENS];
 /// Numbers of one head, `[number][token]`.
 type Rows = [[f32; TOKENS]; HEAD_VALUES];
 
-const _: () = assert!((TOKENS * TOKENS).is_multiple_of(lanes::LANES));
-
 /// `1 / sqrt(6)`.
 fn scale() -> f32 {
     (1.0 / libm::sqrt(HEAD_VALUES as f64)) as f32
@@ -29,180 +26,324 @@ fn scale() -> f32 {
 
 /// Attention of whole windows: `parts` holds 216 numbers per token, `shares` 12 heads per window, `joined` takes 72 numbers per token.
 pub fn attend(parts: &[f32], shares: &mut [Shares], joined: &mut [f32]) {
-    run_widest(Attend { parts, shares, joined, scale: scale() });
+    run_widest(Attend { parts, shares, joined });
 }
 
-struct Attend<'a> {
-    parts: &'a [f32],
-    shares: &'a mut [Shares],
-    joined: &'a mut [f32],
-    scale: f32,
+pub(super) struct Attend<'a> {
+    pub(super) parts: &'a [f32],
+    pub(super) shares: &'a mut [Shares],
+    pub(super) joined: &'a mut [f32],
 }
 
 impl Kernel for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lane>(self, _lane: L) {
+    fn run<L: Lane>(self, lane: L) {
+        match L::WIDTH {
+            16 => self.every_head::<L, 2>(lane),
+            8 => self.every_head::<L, 3>(lane),
+            _ => self.every_head::<L, 6>(lane),
+        }
+    }
+}
+
+impl Attend<'_> {
+    #[inline(always)]
+    fn every_head<L: Lane, const VECTORS: usize>(self, lane: L) {
         let windows = self.parts.chunks_exact(TOKENS * PARTS).zip(self.joined.chunks_exact_mut(TOKENS * EMBEDDING));
         for ((parts, joined), shares) in windows.zip(self.shares.chunks_exact_mut(HEADS)) {
             for (head, shares) in shares.iter_mut().enumerate() {
-                let query = rows(parts, PARTS, head * HEAD_VALUES, self.scale);
-                weigh(parts, head, &query, shares);
-                soften(shares);
-                let mut found = [[0.0; TOKENS]; HEAD_VALUES];
-                for key in 0..TOKENS {
-                    let value = &parts[key * PARTS + 2 * EMBEDDING + head * HEAD_VALUES..][..HEAD_VALUES];
-                    for number in 0..HEAD_VALUES {
-                        add_scaled(&mut found[number], &shares[key], value[number]);
-                    }
-                }
-                for number in 0..HEAD_VALUES {
-                    for token in 0..TOKENS {
-                        joined[token * EMBEDDING + head * HEAD_VALUES + number] = found[number][token];
-                    }
-                }
+                head_forward::<L, VECTORS>(lane, parts, head * HEAD_VALUES, shares, joined);
             }
         }
     }
 }
 
-/// `sums += values * factor`.
+/// One head of one window: its shares, and what every query finds.
 #[inline(always)]
-fn add_scaled(sums: &mut [f32; TOKENS], values: &[f32; TOKENS], factor: f32) {
-    for token in 0..TOKENS {
-        sums[token] += values[token] * factor;
-    }
-}
-
-/// A head's numbers of all tokens, scaled; a token has `step` numbers.
-#[inline(always)]
-fn rows(values: &[f32], step: usize, first: usize, scale: f32) -> Rows {
-    let mut rows = [[0.0; TOKENS]; HEAD_VALUES];
-    for token in 0..TOKENS {
-        let values = &values[token * step + first..][..HEAD_VALUES];
-        for number in 0..HEAD_VALUES {
-            rows[number][token] = values[number] * scale;
-        }
-    }
-    rows
-}
-
-/// Scores of all keys for all queries, which are scaled already.
-#[inline(always)]
-fn weigh(parts: &[f32], head: usize, query: &Rows, scores: &mut Shares) {
+fn head_forward<L: Lane, const VECTORS: usize>(lane: L, parts: &[f32], first: usize, shares: &mut Shares, joined: &mut [f32]) {
+    // Powers of two in place of those of e.
+    let scale = scale() * core::f32::consts::LOG2_E;
+    let query = loaded::<L, VECTORS>(lane, &gather(parts, PARTS, first));
+    let mut largest = Row::<L, VECTORS>::splat(lane, f32::NEG_INFINITY);
     for key in 0..TOKENS {
-        let numbers = &parts[key * PARTS + EMBEDDING + head * HEAD_VALUES..][..HEAD_VALUES];
-        let mut sums = [0.0; TOKENS];
+        let numbers = &parts[key * PARTS + EMBEDDING + first..][..HEAD_VALUES];
+        let mut sums = Row::splat(lane, 0.0);
         for number in 0..HEAD_VALUES {
-            add_scaled(&mut sums, &query[number], numbers[number]);
+            sums = sums.plus(lane, query[number], numbers[number] * scale);
         }
-        scores[key] = sums;
+        largest = largest.max(lane, sums);
+        sums.store(lane, &mut shares[key]);
     }
-}
-
-/// The softmax over keys.
-#[inline(always)]
-fn soften(scores: &mut Shares) {
-    let mut largest = scores[0];
-    for row in scores.iter() {
-        for token in 0..TOKENS {
-            largest[token] = if row[token] > largest[token] { row[token] } else { largest[token] };
-        }
+    let mut total = Row::<L, VECTORS>::splat(lane, 0.0);
+    let one = Row::splat(lane, 1.0);
+    for key in 0..TOKENS {
+        let power = Row::load(lane, &shares[key]).less_times(lane, largest, one).exp2(lane);
+        total = total.plus_product(lane, power, one);
+        power.store(lane, &mut shares[key]);
     }
-    for row in scores.iter_mut() {
-        for token in 0..TOKENS {
-            row[token] -= largest[token];
-        }
-    }
-    for lane in scores.as_flattened_mut().as_chunks_mut::<{ lanes::LANES }>().0 {
-        *lane = lanes::exp(lane);
-    }
-    let mut total = [0.0; TOKENS];
-    for row in scores.iter() {
-        for token in 0..TOKENS {
-            total[token] += row[token];
+    let (share, none) = (total.inverse(lane), Row::splat(lane, 0.0));
+    let mut found = [none; HEAD_VALUES];
+    for key in 0..TOKENS {
+        let weights = Row::load(lane, &shares[key]).less_times(lane, none, share);
+        weights.store(lane, &mut shares[key]);
+        let value = &parts[key * PARTS + 2 * EMBEDDING + first..][..HEAD_VALUES];
+        for number in 0..HEAD_VALUES {
+            found[number] = found[number].plus(lane, weights, value[number]);
         }
     }
-    let share = total.map(|total| 1.0 / total);
-    for row in scores.iter_mut() {
-        for token in 0..TOKENS {
-            row[token] *= share[token];
-        }
-    }
+    scatter(&kept(lane, found), joined, EMBEDDING, first);
 }
 
 /// Gradients of `parts` (overwritten) from those of `joined`.
 pub fn attend_back(parts: &[f32], shares: &[Shares], joined_gradient: &[f32], gradient: &mut [f32]) {
-    run_widest(AttendBack { parts, shares, joined_gradient, gradient, scale: scale() });
+    run_widest(AttendBack { parts, shares, joined_gradient, gradient });
 }
 
-struct AttendBack<'a> {
-    parts: &'a [f32],
-    shares: &'a [Shares],
-    joined_gradient: &'a [f32],
-    gradient: &'a mut [f32],
-    scale: f32,
+pub(super) struct AttendBack<'a> {
+    pub(super) parts: &'a [f32],
+    pub(super) shares: &'a [Shares],
+    pub(super) joined_gradient: &'a [f32],
+    pub(super) gradient: &'a mut [f32],
 }
 
 impl Kernel for AttendBack<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lane>(self, _lane: L) {
+    fn run<L: Lane>(self, lane: L) {
+        match L::WIDTH {
+            16 => self.every_head::<L, 2>(lane),
+            8 => self.every_head::<L, 3>(lane),
+            _ => self.every_head::<L, 6>(lane),
+        }
+    }
+}
+
+impl AttendBack<'_> {
+    #[inline(always)]
+    fn every_head<L: Lane, const VECTORS: usize>(self, lane: L) {
         let inputs = self.parts.chunks_exact(TOKENS * PARTS).zip(self.joined_gradient.chunks_exact(TOKENS * EMBEDDING));
         let outputs = self.gradient.chunks_exact_mut(TOKENS * PARTS).zip(self.shares.chunks_exact(HEADS));
         for ((parts, joined), (gradient, shares)) in inputs.zip(outputs) {
             for (head, shares) in shares.iter().enumerate() {
-                head_back(parts, head, shares, joined, gradient, self.scale);
+                head_back::<L, VECTORS>(lane, parts, head * HEAD_VALUES, shares, joined, gradient);
             }
         }
     }
 }
 
+/// A row of 24 numbers in vectors; where a lane's width is no divisor of 24, the last one overlaps the one before it.
+#[derive(Clone, Copy)]
+struct Row<L: Lane, const VECTORS: usize>([L::Vector; VECTORS]);
+
+impl<L: Lane, const VECTORS: usize> Row<L, VECTORS> {
+    /// Where a vector begins.
+    #[inline(always)]
+    fn offset(vector: usize) -> usize {
+        (vector * L::WIDTH).min(TOKENS - L::WIDTH)
+    }
+
+    #[inline(always)]
+    fn splat(lane: L, value: f32) -> Self {
+        Self([lane.splat(value); VECTORS])
+    }
+
+    #[inline(always)]
+    fn load(lane: L, from: &[f32; TOKENS]) -> Self {
+        let mut row = Self::splat(lane, 0.0);
+        for vector in 0..VECTORS {
+            row.0[vector] = lane.load(&from[Self::offset(vector)..]);
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn store(self, lane: L, to: &mut [f32; TOKENS]) {
+        for vector in 0..VECTORS {
+            lane.store(self.0[vector], &mut to[Self::offset(vector)..]);
+        }
+    }
+
+    /// `self + values * factor`.
+    #[inline(always)]
+    fn plus(mut self, lane: L, values: Self, factor: f32) -> Self {
+        let factor = lane.splat(factor);
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.multiply_add(values.0[vector], factor, self.0[vector]);
+        }
+        self
+    }
+
+    /// The larger numbers; NaN where `other` is NaN.
+    #[inline(always)]
+    fn max(mut self, lane: L, other: Self) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.max(self.0[vector], other.0[vector]);
+        }
+        self
+    }
+
+    /// Two to the power of numbers up to 0.
+    #[inline(always)]
+    fn exp2(mut self, lane: L) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = exp2_of_negative(lane, self.0[vector]);
+        }
+        self
+    }
+
+    /// One over the numbers.
+    #[inline(always)]
+    fn inverse(mut self, lane: L) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.divide(lane.splat(1.0), self.0[vector]);
+        }
+        self
+    }
+
+    /// `self + one * other`, place by place.
+    #[inline(always)]
+    fn plus_product(mut self, lane: L, one: Self, other: Self) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.multiply_add(one.0[vector], other.0[vector], self.0[vector]);
+        }
+        self
+    }
+
+    /// `(self - less) * factor`, place by place.
+    #[inline(always)]
+    fn less_times(mut self, lane: L, less: Self, factor: Self) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.multiply(lane.subtract(self.0[vector], less.0[vector]), factor.0[vector]);
+        }
+        self
+    }
+}
+
 /// One head of one window.
 #[inline(always)]
-fn head_back(parts: &[f32], head: usize, shares: &Shares, joined: &[f32], gradient: &mut [f32], scale: f32) {
-    let first = head * HEAD_VALUES;
-    let (query, found) = (rows(parts, PARTS, first, scale), rows(joined, EMBEDDING, first, 1.0));
+fn head_back<L: Lane, const VECTORS: usize>(lane: L, parts: &[f32], first: usize, shares: &Shares, joined: &[f32], gradient: &mut [f32]) {
+    let scale = scale();
     // Gradients of the shares, then, in the same place, of the scores.
     let mut slopes = [[0.0; TOKENS]; TOKENS];
-    let mut mean = [0.0; TOKENS];
-    for key in 0..TOKENS {
-        let value = &parts[key * PARTS + 2 * EMBEDDING + first..][..HEAD_VALUES];
-        let mut sums = [0.0; TOKENS];
-        for number in 0..HEAD_VALUES {
-            add_scaled(&mut sums, &found[number], value[number]);
+    let mut mean = Row::<L, VECTORS>::splat(lane, 0.0);
+    {
+        let found = loaded::<L, VECTORS>(lane, &gather(joined, EMBEDDING, first));
+        for key in 0..TOKENS {
+            let value = &parts[key * PARTS + 2 * EMBEDDING + first..][..HEAD_VALUES];
+            let mut sums = Row::splat(lane, 0.0);
+            for number in 0..HEAD_VALUES {
+                sums = sums.plus(lane, found[number], value[number]);
+            }
+            mean = mean.plus_product(lane, sums, Row::load(lane, &shares[key]));
+            sums.store(lane, &mut slopes[key]);
         }
-        for token in 0..TOKENS {
-            mean[token] += sums[token] * shares[key][token];
-        }
-        slopes[key] = sums;
     }
-    let mut of_query = [[0.0; TOKENS]; HEAD_VALUES];
+    let mut of_query = [Row::<L, VECTORS>::splat(lane, 0.0); HEAD_VALUES];
     for key in 0..TOKENS {
-        for token in 0..TOKENS {
-            slopes[key][token] = shares[key][token] * (slopes[key][token] - mean[token]);
-        }
+        let slope = Row::<L, VECTORS>::load(lane, &slopes[key]).less_times(lane, mean, Row::load(lane, &shares[key]));
+        slope.store(lane, &mut slopes[key]);
         let numbers = &parts[key * PARTS + EMBEDDING + first..][..HEAD_VALUES];
         for number in 0..HEAD_VALUES {
-            add_scaled(&mut of_query[number], &slopes[key], numbers[number] * scale);
+            of_query[number] = of_query[number].plus(lane, slope, numbers[number] * scale);
         }
     }
-    let (slopes, shares) = (turned(&slopes), turned(shares));
-    let (mut of_key, mut of_value) = ([[0.0; TOKENS]; HEAD_VALUES], [[0.0; TOKENS]; HEAD_VALUES]);
+    scatter(&kept(lane, of_query), gradient, PARTS, first);
+    // Sums over queries: the same with keys along the vectors.
+    let query = Numbers { values: parts, step: PARTS, first, scale };
+    sum_over_queries::<L, VECTORS>(lane, &turned(&slopes), query, gradient, EMBEDDING + first);
+    let sent = Numbers { values: joined, step: EMBEDDING, first, scale: 1.0 };
+    sum_over_queries::<L, VECTORS>(lane, &turned(shares), sent, gradient, 2 * EMBEDDING + first);
+}
+
+/// A head's numbers where they lie, times a factor.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    values: &'a [f32],
+    /// From one token to the next.
+    step: usize,
+    first: usize,
+    scale: f32,
+}
+
+/// Writes, for every key, the sum over queries of `weights[query][key] * number of the query`.
+#[inline(always)]
+fn sum_over_queries<L: Lane, const VECTORS: usize>(lane: L, weights: &Shares, of: Numbers<'_>, gradient: &mut [f32], first: usize) {
+    let mut sums = [Row::<L, VECTORS>::splat(lane, 0.0); HEAD_VALUES];
     for token in 0..TOKENS {
+        let weights = Row::load(lane, &weights[token]);
+        let numbers = &of.values[token * of.step + of.first..][..HEAD_VALUES];
         for number in 0..HEAD_VALUES {
-            add_scaled(&mut of_key[number], &slopes[token], query[number][token]);
-            add_scaled(&mut of_value[number], &shares[token], found[number][token]);
+            sums[number] = sums[number].plus(lane, weights, numbers[number] * of.scale);
         }
     }
-    for token in 0..TOKENS {
-        let out = &mut gradient[token * PARTS..][..PARTS];
-        for number in 0..HEAD_VALUES {
-            out[first + number] = of_query[number][token];
-            out[EMBEDDING + first + number] = of_key[number][token];
-            out[2 * EMBEDDING + first + number] = of_value[number][token];
+    scatter(&kept(lane, sums), gradient, PARTS, first);
+}
+
+/// Rows in vectors.
+#[inline(always)]
+fn loaded<L: Lane, const VECTORS: usize>(lane: L, rows: &Rows) -> [Row<L, VECTORS>; HEAD_VALUES] {
+    let mut out = [Row::splat(lane, 0.0); HEAD_VALUES];
+    for number in 0..HEAD_VALUES {
+        out[number] = Row::load(lane, &rows[number]);
+    }
+    out
+}
+
+/// Rows in memory.
+#[inline(always)]
+fn kept<L: Lane, const VECTORS: usize>(lane: L, rows: [Row<L, VECTORS>; HEAD_VALUES]) -> Rows {
+    let mut out = [[0.0; TOKENS]; HEAD_VALUES];
+    for number in 0..HEAD_VALUES {
+        rows[number].store(lane, &mut out[number]);
+    }
+    out
+}
+
+/// Writes four rows of four numbers, transposed: what compilers know to make of shuffles. A row begins `step` numbers after the one before it.
+///
+/// No closures in here: where they are not inlined, they are compiled for other instructions.
+#[inline(always)]
+fn turn_block(from: &[f32], from_step: usize, to: &mut [f32], to_step: usize) {
+    let rows = [four(from), four(&from[from_step..]), four(&from[2 * from_step..]), four(&from[3 * from_step..])];
+    for place in 0..4 {
+        let column = [rows[0][place], rows[1][place], rows[2][place], rows[3][place]];
+        to[place * to_step..][..4].copy_from_slice(&column);
+    }
+}
+
+/// The first four numbers.
+#[inline(always)]
+fn four(from: &[f32]) -> [f32; 4] {
+    let from = &from[..4];
+    [from[0], from[1], from[2], from[3]]
+}
+
+/// Blocks of four that cover a head's six numbers; two numbers are written twice.
+const HEAD_BLOCKS: [usize; 2] = [0, HEAD_VALUES - 4];
+
+/// A head's numbers of all tokens; a token has `step` numbers.
+#[inline(always)]
+fn gather(values: &[f32], step: usize, first: usize) -> Rows {
+    let mut rows = [[0.0; TOKENS]; HEAD_VALUES];
+    let out = rows.as_flattened_mut();
+    for token in (0..TOKENS).step_by(4) {
+        for number in HEAD_BLOCKS {
+            turn_block(&values[token * step + first + number..], step, &mut out[number * TOKENS + token..], TOKENS);
+        }
+    }
+    rows
+}
+
+/// The way back of [`gather`].
+#[inline(always)]
+fn scatter(rows: &Rows, values: &mut [f32], step: usize, first: usize) {
+    let from = rows.as_flattened();
+    for token in (0..TOKENS).step_by(4) {
+        for number in HEAD_BLOCKS {
+            turn_block(&from[number * TOKENS + token..], TOKENS, &mut values[token * step + first + number..], step);
         }
     }
 }
@@ -210,11 +351,12 @@ fn head_back(parts: &[f32], head: usize, shares: &Shares, joined: &[f32], gradie
 /// The transposed.
 #[inline(always)]
 fn turned(matrix: &Shares) -> Shares {
-    let mut out = [[0.0; TOKENS]; TOKENS];
-    for row in 0..TOKENS {
-        for column in 0..TOKENS {
-            out[column][row] = matrix[row][column];
+    let mut turned = [[0.0; TOKENS]; TOKENS];
+    let (from, out) = (matrix.as_flattened(), turned.as_flattened_mut());
+    for row in (0..TOKENS).step_by(4) {
+        for column in (0..TOKENS).step_by(4) {
+            turn_block(&from[row * TOKENS + column..], TOKENS, &mut out[column * TOKENS + row..], TOKENS);
         }
     }
-    out
+    turned
 }
