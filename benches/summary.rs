@@ -195,8 +195,8 @@ fn print_budgets(measured: &[Measured]) {
     let here =
         select(AUTO, Root::at("/"), &SimSettings::default()).map_or_else(|_| FALLBACK.to_owned(), |board| board.facts().name.clone());
     println!("## Budgets: limits of p99 per board and stage (`benches/budgets.toml`), and figures; this machine is `{here}`\n");
-    println!("| board | stage | persons | budget µs | on record µs | this run µs | this run, own p99 µs | this run |");
-    println!("|---|---|---:|---:|---:|---:|---:|---|");
+    println!("| board | stage | persons | budget µs | on record µs | this run µs | own p99 µs | median µs | this run |");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|---|");
     let budgets = Budgets::read();
     for board in &budgets.board {
         for budget in &board.budget {
@@ -207,9 +207,9 @@ fn print_budgets(measured: &[Measured]) {
                 Some((_, _, times)) if board.name == here => {
                     let (all, own) = (times.quantile_us(0.99), times.undisturbed_quantile_us(0.99));
                     let verdict = if all <= budget.p99_us_max { "within" } else { "OVER" };
-                    format!("{all:.1} | {own:.1} | {verdict}")
+                    format!("{all:.1} | {own:.1} | {:.1} | {verdict}", times.median_us())
                 }
-                _ => "- | - | another board".into(),
+                _ => "- | - | - | another board".into(),
             };
             let persons = budget.persons.map_or_else(|| "one".into(), |persons| persons.to_string());
             println!("| {} | {} | {persons} | {:.0} | {record} | {run} |", board.name, budget.stage, budget.p99_us_max);

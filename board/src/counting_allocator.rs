@@ -12,6 +12,7 @@ static FIRST_THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static OWN_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static IS_FIRST: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
 /// Forwards to `A` and counts every allocation and reallocation of the process.
@@ -40,11 +41,24 @@ pub fn thread_allocations() -> u64 {
 
 fn count() {
     ALLOCATIONS.fetch_add(1, Relaxed);
-    if gettid() == getpid() {
+    if is_first_thread() {
         FIRST_THREADS.fetch_add(1, Relaxed);
     }
     // A thread that is ending has no counter any more; the process's total has it.
     let _ = OWN_ALLOCATIONS.try_with(|own| own.set(own.get() + 1));
+}
+
+/// Asks the kernel once per thread: two system calls with every allocation would more than double what a window costs on tract.
+fn is_first_thread() -> bool {
+    let asked = |known: &Cell<Option<bool>>| {
+        known.get().unwrap_or_else(|| {
+            let is_first = gettid() == getpid();
+            known.set(Some(is_first));
+            is_first
+        })
+    };
+    // A thread that is ending is not the first one, or nobody counts any more.
+    IS_FIRST.try_with(asked).unwrap_or(false)
 }
 
 // SAFETY: every call is forwarded unchanged to `A`, which keeps the contract; counting touches an atomic and a const-initialised
