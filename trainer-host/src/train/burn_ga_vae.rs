@@ -116,7 +116,7 @@ impl BurnModel for GaVaeModel {
         &self.specs
     }
 
-    fn at(&mut self, done: f64) {
+    fn set_done_share(&mut self, done: f64) {
         self.beta = self.course.at(done);
     }
 

@@ -51,8 +51,8 @@ pub trait BurnModel: Send {
     /// Loss, scores and statistics of a batch.
     fn forward(&self, leaves: &Leaves, samples: &Samples, place: &Place, mode: Mode<'_>) -> Outcome;
 
-    /// As [`Trainer::at`].
-    fn at(&mut self, _done: f64) {}
+    /// As [`Trainer::set_done_share`].
+    fn set_done_share(&mut self, _done: f64) {}
 
     /// Sets parameters that depend on data from the first batch of a fresh training.
     fn initialise(&self, _values: &mut [f32], _set: &WindowSet, _batch: Batch<'_>) {}
@@ -194,8 +194,8 @@ impl<M: BurnModel> Trainer for BurnTrainer<M> {
         true
     }
 
-    fn at(&mut self, done: f64) {
-        self.model.at(done);
+    fn set_done_share(&mut self, done: f64) {
+        self.model.set_done_share(done);
     }
 
     fn train_batch(&mut self, set: &WindowSet, batch: Batch<'_>, learning_rate: f64) -> Result<StepReport, TrainFault> {

@@ -74,7 +74,7 @@ impl Trainer for GaVaeTrainer {
         true
     }
 
-    fn at(&mut self, done: f64) {
+    fn set_done_share(&mut self, done: f64) {
         self.beta = self.course.at(done);
     }
 

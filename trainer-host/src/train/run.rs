@@ -129,7 +129,7 @@ impl Run<'_> {
         let batch = plan.batch.max(1);
         for start in (0..self.items.len()).step_by(batch).skip(self.progress.epoch_steps as usize) {
             let items = &self.items[start..(start + batch).min(self.items.len())];
-            self.trainer.at((f64::from(epoch) + start as f64 / self.items.len() as f64) / f64::from(plan.epochs));
+            self.trainer.set_done_share((f64::from(epoch) + start as f64 / self.items.len() as f64) / f64::from(plan.epochs));
             let step = self
                 .trainer
                 .train_batch(self.set, Batch { items }, rate)

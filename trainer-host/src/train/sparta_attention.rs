@@ -24,9 +24,31 @@ fn scale() -> f32 {
     (1.0 / libm::sqrt(HEAD_VALUES as f64)) as f32
 }
 
+/// A pass over every head of some windows.
+pub(super) trait EveryHead {
+    /// Computes it with rows of [`TOKENS`] numbers in so many vectors.
+    fn every_head<L: Lane, const VECTORS: usize>(self, lane: L);
+}
+
+/// A pass, with as many vectors to a row as the lane needs.
+pub(super) struct InRows<P>(pub(super) P);
+
+impl<P: EveryHead> Kernel for InRows<P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane>(self, lane: L) {
+        match L::WIDTH {
+            16 => self.0.every_head::<L, 2>(lane),
+            8 => self.0.every_head::<L, 3>(lane),
+            _ => self.0.every_head::<L, 6>(lane),
+        }
+    }
+}
+
 /// Attention of whole windows: `parts` holds 216 numbers per token, `shares` 12 heads per window, `joined` takes 72 numbers per token.
 pub fn attend(parts: &[f32], shares: &mut [Shares], joined: &mut [f32]) {
-    run_widest(Attend { parts, shares, joined });
+    run_widest(InRows(Attend { parts, shares, joined }));
 }
 
 pub(super) struct Attend<'a> {
@@ -35,20 +57,7 @@ pub(super) struct Attend<'a> {
     pub(super) joined: &'a mut [f32],
 }
 
-impl Kernel for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lane>(self, lane: L) {
-        match L::WIDTH {
-            16 => self.every_head::<L, 2>(lane),
-            8 => self.every_head::<L, 3>(lane),
-            _ => self.every_head::<L, 6>(lane),
-        }
-    }
-}
-
-impl Attend<'_> {
+impl EveryHead for Attend<'_> {
     #[inline(always)]
     fn every_head<L: Lane, const VECTORS: usize>(self, lane: L) {
         let windows = self.parts.chunks_exact(TOKENS * PARTS).zip(self.joined.chunks_exact_mut(TOKENS * EMBEDDING));
@@ -77,16 +86,15 @@ fn head_forward<L: Lane, const VECTORS: usize>(lane: L, parts: &[f32], first: us
         sums.store(lane, &mut shares[key]);
     }
     let mut total = Row::<L, VECTORS>::splat(lane, 0.0);
-    let one = Row::splat(lane, 1.0);
     for key in 0..TOKENS {
-        let power = Row::load(lane, &shares[key]).less_times(lane, largest, one).exp2(lane);
-        total = total.plus_product(lane, power, one);
+        let power = Row::load(lane, &shares[key]).less(lane, largest).exp2(lane);
+        total = total.sum(lane, power);
         power.store(lane, &mut shares[key]);
     }
-    let (share, none) = (total.inverse(lane), Row::splat(lane, 0.0));
-    let mut found = [none; HEAD_VALUES];
+    let share = total.inverse(lane);
+    let mut found = [Row::<L, VECTORS>::splat(lane, 0.0); HEAD_VALUES];
     for key in 0..TOKENS {
-        let weights = Row::load(lane, &shares[key]).less_times(lane, none, share);
+        let weights = Row::load(lane, &shares[key]).times(lane, share);
         weights.store(lane, &mut shares[key]);
         let value = &parts[key * PARTS + 2 * EMBEDDING + first..][..HEAD_VALUES];
         for number in 0..HEAD_VALUES {
@@ -98,7 +106,7 @@ fn head_forward<L: Lane, const VECTORS: usize>(lane: L, parts: &[f32], first: us
 
 /// Gradients of `parts` (overwritten) from those of `joined`.
 pub fn attend_back(parts: &[f32], shares: &[Shares], joined_gradient: &[f32], gradient: &mut [f32]) {
-    run_widest(AttendBack { parts, shares, joined_gradient, gradient });
+    run_widest(InRows(AttendBack { parts, shares, joined_gradient, gradient }));
 }
 
 pub(super) struct AttendBack<'a> {
@@ -108,20 +116,7 @@ pub(super) struct AttendBack<'a> {
     pub(super) gradient: &'a mut [f32],
 }
 
-impl Kernel for AttendBack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lane>(self, lane: L) {
-        match L::WIDTH {
-            16 => self.every_head::<L, 2>(lane),
-            8 => self.every_head::<L, 3>(lane),
-            _ => self.every_head::<L, 6>(lane),
-        }
-    }
-}
-
-impl AttendBack<'_> {
+impl EveryHead for AttendBack<'_> {
     #[inline(always)]
     fn every_head<L: Lane, const VECTORS: usize>(self, lane: L) {
         let inputs = self.parts.chunks_exact(TOKENS * PARTS).zip(self.joined_gradient.chunks_exact(TOKENS * EMBEDDING));
@@ -212,11 +207,29 @@ impl<L: Lane, const VECTORS: usize> Row<L, VECTORS> {
         self
     }
 
-    /// `(self - less) * factor`, place by place.
+    /// `self + other`, place by place.
     #[inline(always)]
-    fn less_times(mut self, lane: L, less: Self, factor: Self) -> Self {
+    fn sum(mut self, lane: L, other: Self) -> Self {
         for vector in 0..VECTORS {
-            self.0[vector] = lane.multiply(lane.subtract(self.0[vector], less.0[vector]), factor.0[vector]);
+            self.0[vector] = lane.add(self.0[vector], other.0[vector]);
+        }
+        self
+    }
+
+    /// `self - other`, place by place.
+    #[inline(always)]
+    fn less(mut self, lane: L, other: Self) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.subtract(self.0[vector], other.0[vector]);
+        }
+        self
+    }
+
+    /// `self * other`, place by place.
+    #[inline(always)]
+    fn times(mut self, lane: L, other: Self) -> Self {
+        for vector in 0..VECTORS {
+            self.0[vector] = lane.multiply(self.0[vector], other.0[vector]);
         }
         self
     }
@@ -243,7 +256,7 @@ fn head_back<L: Lane, const VECTORS: usize>(lane: L, parts: &[f32], first: usize
     }
     let mut of_query = [Row::<L, VECTORS>::splat(lane, 0.0); HEAD_VALUES];
     for key in 0..TOKENS {
-        let slope = Row::<L, VECTORS>::load(lane, &slopes[key]).less_times(lane, mean, Row::load(lane, &shares[key]));
+        let slope = Row::<L, VECTORS>::load(lane, &slopes[key]).less(lane, mean).times(lane, Row::load(lane, &shares[key]));
         slope.store(lane, &mut slopes[key]);
         let numbers = &parts[key * PARTS + EMBEDDING + first..][..HEAD_VALUES];
         for number in 0..HEAD_VALUES {
@@ -302,7 +315,8 @@ fn kept<L: Lane, const VECTORS: usize>(lane: L, rows: [Row<L, VECTORS>; HEAD_VAL
     out
 }
 
-/// Writes four rows of four numbers, transposed: what compilers know to make of shuffles. A row begins `step` numbers after the one before it.
+/// Writes four rows of four numbers, transposed: what compilers know to make of shuffles. Rows begin `from_step`
+/// numbers after each other, and `to_step` where they are written.
 ///
 /// No closures in here: where they are not inlined, they are compiled for other instructions.
 #[inline(always)]

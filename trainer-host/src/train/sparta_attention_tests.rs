@@ -1,6 +1,6 @@
 //! Attention and its derivative on every lane that this processor has, against plain sums in f64.
 
-use crate::train::sparta_attention::{Attend, AttendBack, PARTS, Shares};
+use crate::train::sparta_attention::{Attend, AttendBack, InRows, PARTS, Shares};
 use alfred_models::lane::{Kernel, Portable};
 use alfred_models::sparta::parameters::{EMBEDDING, HEAD_VALUES, HEADS, TOKENS};
 use alfred_synth::random::Random;
@@ -55,10 +55,10 @@ fn attention_and_its_derivative_are_right_on_every_lane() {
     for lane in 0..3 {
         let mut shares: Vec<Shares> = vec![[[0.0; TOKENS]; TOKENS]; WINDOWS * HEADS];
         let (mut joined, mut gradient) = (vec![0.0_f32; outer.len()], vec![f32::NAN; parts.len()]);
-        if !run_on(lane, Attend { parts: &parts, shares: &mut shares, joined: &mut joined }) {
+        if !run_on(lane, InRows(Attend { parts: &parts, shares: &mut shares, joined: &mut joined })) {
             continue;
         }
-        run_on(lane, AttendBack { parts: &parts, shares: &shares, joined_gradient: &outer, gradient: &mut gradient });
+        run_on(lane, InRows(AttendBack { parts: &parts, shares: &shares, joined_gradient: &outer, gradient: &mut gradient }));
         for (window, head) in (0..WINDOWS).flat_map(|window| (0..HEADS).map(move |head| (window, head))) {
             let weights = weights(&parts, window, head);
             let place = |token: usize, at: usize| (window * TOKENS + token) * EMBEDDING + head * HEAD_VALUES + at;
@@ -98,7 +98,7 @@ fn what_is_not_a_number_stays_so() {
     for lane in 0..3 {
         let mut shares: Vec<Shares> = vec![[[0.0; TOKENS]; TOKENS]; HEADS];
         let mut joined = vec![0.0_f32; TOKENS * EMBEDDING];
-        if run_on(lane, Attend { parts: &parts, shares: &mut shares, joined: &mut joined }) {
+        if run_on(lane, InRows(Attend { parts: &parts, shares: &mut shares, joined: &mut joined })) {
             let is_nan = |token: usize| joined[token * EMBEDDING..][..HEAD_VALUES].iter().all(|value| value.is_nan());
             assert!(is_nan(7) && !is_nan(6) && !is_nan(8), "lane {lane}");
         }

@@ -48,7 +48,7 @@ pub trait Trainer {
     }
 
     /// Said before every step: the share of the run that is done, 0 to 1. Losses whose parts are weighed by it listen.
-    fn at(&mut self, _done: f64) {}
+    fn set_done_share(&mut self, _done: f64) {}
 
     /// One step of the optimiser on one batch.
     ///
